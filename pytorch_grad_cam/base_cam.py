@@ -1,0 +1,303 @@
+"""The pipeline that every method shares; a method overrides `channel_weights`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from pytorch_grad_cam.hooks import detach, eval_mode, gradients, record_outputs, underlying_module
+from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
+from pytorch_grad_cam.smoothing import average_over_augmentations
+from pytorch_grad_cam.utils.find_layers import TargetLayer, find_target_layer, layer_name, resolve_layers
+from pytorch_grad_cam.utils.model_targets import Targets, class_scores, describe, resolve_targets
+from pytorch_grad_cam.utils.reshape_transforms import find_layout
+
+
+@dataclass(frozen=True)
+class LayerEvidence:
+    """What one target layer did for one batch: B images, K targets for each, C channels, S the spatial axes.
+
+    Floating-point numbers are float32, or float64 where the model's are.
+
+    Attributes:
+        layer: the target layer.
+        output: as the layer returned it, in its last call.
+        activations: (B, 1, C, *S), the output after `reshape_transform`; formulas read as in the papers.
+        gradients: (B, K, C, *S), d scores_bk / d activations; None for methods that do not use gradients.
+        inputs: (B, C_in, *S_in)
+        targets: what was explained; None where a method needs no target and none was given or found.
+        scores: (B, K), or None as targets.
+    """
+
+    layer: nn.Module
+    output: Any
+    activations: Tensor
+    gradients: Tensor  # typed for the methods that read it
+    inputs: Tensor
+    targets: Targets | None
+    scores: Tensor | None
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """The axes S of activations and gradients."""
+        return tuple(range(3, self.activations.ndim))
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a method says about one batch, tensors on the model's device.
+
+    Attributes:
+        maps: (B, K, *S_in) in [0, 1], the mean over layers.
+        layer_maps: for each target layer its raw signed map (B, K, *S), before the ReLU.
+        weights: for each target layer (B, K, C, 1, 1) or (B, K, C, *S).
+        evidence: for each target layer what the weights were computed from.
+        outputs: as the model returned them.
+    """
+
+    maps: Tensor
+    layer_maps: tuple[Tensor, ...]
+    weights: tuple[Tensor, ...]
+    evidence: tuple[LayerEvidence, ...]
+    outputs: Any
+
+    @property
+    def scores(self) -> Tensor | None:
+        """(B, K), or None where no target was needed, given or found."""
+        return self.evidence[0].scores
+
+    @property
+    def targets(self) -> Targets | None:
+        """What was explained, B x K."""
+        return self.evidence[0].targets
+
+
+class BaseCAM:
+    """A class activation map; a subclass overrides `channel_weights`, and no more if it can.
+
+        w   = channel_weights(evidence)
+        m_l = reduce(w * activations_l)
+        map = rescale(mean_l resize(rescale(relu(m_l))))
+
+    Args:
+        model: any network; it is left as it was found, also after an error.
+        target_layers: one module or dotted name ("layer4.-1"), or a list; None picks the last feature map of a CNN.
+        reshape_transform: from what the layer returns to (B, C, *S), for transformers.
+        older: the argument order of releases before 1.5, with use_cuda in third place.
+        target_layer: the same as target_layers.
+        use_cuda: move the model to the GPU; otherwise the input follows the model.
+        batch_size: how many copies of an image a method that needs many runs at once; None chooses.
+
+    Raises:
+        TypeError: if model is no nn.Module whose layers can be observed.
+        ValueError: if a layer is no part of the model.
+        RuntimeError: if use_cuda is given and there is no GPU.
+    """
+
+    uses_gradients: ClassVar[bool] = True
+    uses_scores: ClassVar[bool] = True
+    reduce: Callable[[Tensor], Tensor] = staticmethod(channel_sum)
+
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: TargetLayer | Sequence[TargetLayer] | None = None,
+        reshape_transform: Callable[[Any], Tensor] | bool | None = None,
+        *older: Any,
+        target_layer: TargetLayer | None = None,
+        use_cuda: bool = False,
+        batch_size: int | None = None,
+    ) -> None:
+        if isinstance(reshape_transform, bool):
+            use_cuda, reshape_transform = reshape_transform, older[0] if older else None
+        elif older:
+            raise TypeError(f"{type(self).__name__} takes model, target_layers and reshape_transform by position")
+        if use_cuda and not torch.cuda.is_available():
+            raise RuntimeError("use_cuda=True, but PyTorch finds no GPU; leave it out to run where the model is")
+        self.model = underlying_module(model)
+        if use_cuda:
+            self.model.cuda()
+        layers = _either("target_layers", target_layers, "target_layer", target_layer)
+        self.target_layers = None if layers is None else resolve_layers(self.model, layers)
+        self.reshape_transform = reshape_transform
+        self.batch_size = batch_size
+        self.outputs: Any = None
+
+    def channel_weights(self, evidence: LayerEvidence) -> Tensor:
+        """How much each channel counts: (B, K, C, 1, 1) or (B, K, C, *S), axes of 1 where they do not differ."""
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        input_tensor: Tensor,
+        targets: Any = None,
+        aug_smooth: bool = False,
+        eigen_smooth: bool = False,
+        *,
+        target_category: Any = None,
+    ) -> NDArray[np.float32]:
+        """The maps of a batch.
+
+        Args:
+            input_tensor: (B, C, *S_in), preprocessed for the model.
+            targets: None for the best class of each image; one class or callable for all; a list of B, each mapping one
+                image's output to a scalar; a list of B lists of K, or a tensor of classes (B, K).
+            aug_smooth: average over six augmented copies of each image (horizontal flip x brightness).
+            eigen_smooth: reduce by the first principal component instead of the method's own way.
+            target_category: the same as targets.
+
+        Returns:
+            float32 (B, *S_in) in [0, 1], or (B, K, *S_in) if K targets were given for each image
+
+        Raises:
+            TypeError, ValueError, IndexError: naming what was given and what was expected.
+            RuntimeError: if the scores do not depend on a target layer.
+        """
+        explanation = self.explain(input_tensor, targets, aug_smooth, eigen_smooth, target_category=target_category)
+        several = explanation.targets is not None and explanation.targets.several
+        maps = explanation.maps if several else explanation.maps[:, 0]
+        return maps.float().cpu().numpy()
+
+    def explain(
+        self,
+        input_tensor: Tensor,
+        targets: Any = None,
+        aug_smooth: bool = False,
+        eigen_smooth: bool = False,
+        *,
+        target_category: Any = None,
+    ) -> Explanation:
+        """Maps as tensors, with the raw signed map of each layer, weights, scores and outputs.
+
+        Takes what a call takes; K is an axis of every result, also where it is 1.
+        """
+        targets = _either("targets", targets, "target_category", target_category)
+        if aug_smooth:
+            return average_over_augmentations(partial(self.explain, eigen_smooth=eigen_smooth), input_tensor, targets)
+        # Tensors made in inference mode cannot be differentiated; autocast stays as the caller has it.
+        with eval_mode(self.model), torch.inference_mode(False), torch.no_grad():
+            inputs = self._inputs(input_tensor)
+            if self.target_layers is None:
+                self.target_layers = [find_target_layer(self.model, inputs)]
+            evidence, outputs = self._observe(inputs, targets)
+            weights = [self.channel_weights(e) for e in evidence]
+            reduce = first_component if eigen_smooth else self.reduce
+            layer_maps = [reduce(w * e.activations) for w, e in zip(weights, evidence, strict=True)]
+            scores = evidence[0].scores
+            if scores is not None:  # a method that ignores the target gives one map for all
+                layer_maps = [m.expand(*scores.shape, *m.shape[2:]) for m in layer_maps]
+            maps = fuse(layer_maps, inputs.shape[2:])
+        self.outputs = outputs
+        return Explanation(maps, tuple(layer_maps), tuple(weights), tuple(evidence), outputs)
+
+    def __enter__(self) -> "BaseCAM":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Nothing to release: hooks live for one call."""
+
+    def _inputs(self, input_tensor: Tensor) -> Tensor:
+        if not isinstance(input_tensor, Tensor):
+            raise TypeError(f"input_tensor is {type(input_tensor).__name__}, expected a torch.Tensor (B, C, H, W)")
+        if input_tensor.ndim < 3 or 0 in input_tensor.shape:
+            raise ValueError(f"input_tensor has shape {tuple(input_tensor.shape)}, expected (B, C, H, W), none 0")
+        first = next(chain(self.model.parameters(), self.model.buffers()), input_tensor)
+        inputs = input_tensor.detach().to(first.device)
+        return inputs.clone() if inputs.is_inference() else inputs
+
+    def _observe(self, inputs: Tensor, targets: Any) -> tuple[list[LayerEvidence], Any]:
+        """Run the model once and collect what each target layer did."""
+        layers = self.target_layers or []
+        # The first target layer switches gradients on. Where an ancestor of it switches them off again, another run has
+        # them on from the start.
+        for from_the_start in (False, True):
+            with (
+                record_outputs(layers, differentiable=self.uses_gradients) as records,
+                torch.set_grad_enabled(from_the_start and self.uses_gradients),
+            ):
+                outputs = self.model(inputs)
+                if silent := [self._name(layer) for layer in layers if layer not in records]:
+                    raise RuntimeError(
+                        f"target layer {', '.join(silent)} did not run in the forward pass; expected a layer that the "
+                        "model calls in this thread"
+                    )
+                resolved, scores = self._score(outputs, targets, len(inputs))
+            recorded = [records[layer] for layer in layers]
+            if not self.uses_gradients:
+                grads: list[list[Any]] = []
+                break
+            with torch.enable_grad():
+                columns = scores.sum(dim=0).unbind()
+            grads = [gradients(y, recorded, keep_graph=y is not columns[-1]) for y in columns]
+            detached = [self._name(layer) for layer, *of in zip(layers, *grads, strict=True) if None in of]
+            if not detached:
+                break
+        else:
+            raise RuntimeError(
+                f"the scores do not depend on the output of {', '.join(detached)} in a way that can be differentiated; "
+                "expected a layer between input and output, with no detach() or conversion to NumPy after it"
+            )
+        scores = None if scores is None else _promote(scores.detach())
+        evidence = []
+        for layer, output, *of in zip(layers, detach(recorded), *grads, strict=True):
+            transform = self._transform(layer, output, inputs)
+            activations = transform(output).unsqueeze(1)
+            stacked: Any = torch.stack([transform(g) for g in of], dim=1) if of else None
+            evidence.append(LayerEvidence(layer, output, activations, stacked, inputs, resolved, scores))
+        return evidence, detach(outputs)
+
+    def _score(self, outputs: Any, targets: Any, batch: int) -> tuple[Targets | None, Any]:
+        if targets is None and not self.uses_scores and class_scores(outputs, batch) is None:
+            return None, None
+        resolved = resolve_targets(targets, outputs, batch)
+        return resolved, resolved.scores(outputs)
+
+    def _transform(self, layer: nn.Module, output: Any, inputs: Tensor) -> Callable[[Any], Tensor]:
+        """How what a layer returned, and its gradient, become (B, C, *S) in float32 or float64."""
+        transform = self.reshape_transform or partial(_first_in_layout, find_layout(_first_tensor(output), inputs))
+        activations = transform(output)
+        if (
+            not isinstance(activations, Tensor)
+            or activations.ndim != inputs.ndim
+            or len(activations) != len(inputs)
+            or activations[0, 0].numel() == 1
+        ):
+            after = " after reshape_transform" if self.reshape_transform else ""
+            axes = ", ".join("DHW"[-(inputs.ndim - 2) :])
+            raise ValueError(
+                f"target layer {self._name(layer)} gives {describe(activations)}{after} for an input "
+                f"{tuple(inputs.shape)}; expected activations ({len(inputs)}, C, {axes}) with more than one position: "
+                "take a layer before the pooling, or give a reshape_transform"
+            )
+        return lambda value: _promote(transform(value))
+
+    def _name(self, layer: nn.Module) -> str:
+        return repr(layer_name(self.model, layer))
+
+
+def _either(name: str, value: Any, other_name: str, other: Any) -> Any:
+    """The value of an argument that has two names."""
+    if value is not None and other is not None:
+        raise TypeError(f"{name} and {other_name} are the same argument, and both were given")
+    return other if value is None else value
+
+
+def _first_tensor(output: Any) -> Any:
+    return next((leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), output)
+
+
+def _first_in_layout(layout: Callable[[Tensor], Tensor] | None, output: Any) -> Any:
+    tensor = _first_tensor(output)
+    return layout(tensor) if layout else tensor
+
+
+def _promote(tensor: Tensor) -> Tensor:
+    """At least float32."""
+    return tensor if tensor.dtype == torch.float64 else tensor.float()

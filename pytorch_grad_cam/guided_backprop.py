@@ -1,0 +1,94 @@
+"""Guided backpropagation."""
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from pytorch_grad_cam.hooks import eval_mode, underlying_module
+from pytorch_grad_cam.utils.model_targets import resolve_targets
+
+
+class GuidedBackpropReLUModel:
+    """Guided backpropagation: the gradient of the score at the input, negative parts dropped at every ReLU.
+
+        R = (A > 0) (R' > 0) R'        (section 3.4, R' the gradient that arrives at a ReLU whose output is A)
+
+    Springenberg et al., 2015, https://arxiv.org/abs/1412.6806
+
+    Differs from the paper: nothing. Every ReLU counts, be it a module or a function, in place or not; no module of the
+    model is touched.
+
+    Args:
+        model: any network.
+        use_cuda: move the model to the GPU.
+        device: move the model to this device; by position it may stand in the place of use_cuda.
+
+    Example:
+        >>> GuidedBackpropReLUModel(model)(images).shape
+        (2, 32, 32, 3)
+    """
+
+    def __init__(self, model: nn.Module, use_cuda: Any = False, device: torch.device | str | None = None) -> None:
+        if not isinstance(use_cuda, bool):
+            use_cuda, device = False, use_cuda
+        if use_cuda and not torch.cuda.is_available():
+            raise RuntimeError("use_cuda=True, but PyTorch finds no GPU; leave it out to run where the model is")
+        self.model = underlying_module(model)
+        if use_cuda or device is not None:
+            self.model.to("cuda" if device is None else device)
+
+    def __call__(self, input_img: Tensor, target_category: Any = None) -> NDArray[np.float32]:
+        """The guided gradients of a batch.
+
+        Args:
+            input_img: (B, C, H, W)
+            target_category: as `targets` of a map: None, a class, a callable, or a list of one for each image.
+
+        Returns:
+            float32 (B, H, W, C), signed; (H, W, C) for a batch of one
+        """
+        first = next(self.model.parameters(), input_img)
+        with eval_mode(self.model), torch.inference_mode(False), torch.enable_grad():
+            inputs = input_img.detach().to(first.device).clone().requires_grad_()
+            with _GuidedReLUs():
+                outputs = self.model(inputs.clone())  # a leaf must not be changed in place
+            scores = resolve_targets(target_category, outputs, len(inputs)).scores(outputs)
+            (gradient,) = torch.autograd.grad(scores.sum(), inputs)
+        result = gradient.float().movedim(1, -1).cpu().numpy()
+        return result[0] if len(result) == 1 else result
+
+
+class _GuidedReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, inplace: bool) -> Tensor:
+        if inplace:
+            ctx.mark_dirty(x)
+        output = x.relu_() if inplace else x.relu()
+        ctx.save_for_backward(output)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (output,) = ctx.saved_tensors
+        return gradient.relu() * (output > 0), None
+
+
+class _GuidedReLUs(TorchFunctionMode):
+    """Every ReLU that runs in the block, in this thread, has the guided gradient."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (F.relu, torch.relu, Tensor.relu):
+            return _guided(*args, **kwargs)
+        if func in (torch.relu_, Tensor.relu_):
+            return _guided(args[0], inplace=True)
+        return func(*args, **kwargs)
+
+
+def _guided(input: Tensor, inplace: bool = False) -> Any:  # the names of F.relu's arguments
+    return _GuidedReLU.apply(input, inplace)

@@ -1,0 +1,49 @@
+"""From weighted activations (B, K, C, *S) to one signed map per layer (B, K, *S), and from layers to one map."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pytorch_grad_cam.utils.image import rescale, resize
+
+
+def channel_sum(weighted: Tensor) -> Tensor:
+    """Sum over channels: (B, K, C, *S) -> (B, K, *S)."""
+    return weighted.sum(dim=2)
+
+
+def first_component(weighted: Tensor) -> Tensor:
+    """Project on the first principal component of the channels: (B, K, C, *S) -> (B, K, *S).
+
+    Each channel is centred over space. The sign of a component is arbitrary: here it correlates positively with the
+    channel sum, which gives the same picture on every device and linear-algebra library.
+    """
+    x = weighted.flatten(3)
+    x = x - x.mean(dim=3, keepdim=True)
+    # The Gram matrix squares the values: bring them to 1 first, or small ones would vanish.
+    scale = x.abs().amax(dim=(2, 3), keepdim=True)
+    x = x / torch.where(scale > 0, scale, 1)
+    if x.shape[2] < x.shape[3]:
+        vector = torch.linalg.eigh(x @ x.mT).eigenvectors[..., -1:]
+        component = (vector.mT @ x).squeeze(2)
+    else:
+        values, vectors = torch.linalg.eigh(x.mT @ x)
+        component = vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()
+    agreement = (component * x.sum(dim=2)).sum(dim=2, keepdim=True)
+    component = torch.where(agreement < 0, -component, component) * scale.squeeze(2)
+    return component.reshape(component.shape[:2] + weighted.shape[3:])
+
+
+def fuse(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    """Mean over layers of the positive part of each map, each in [0, 1] at input size; the result is in [0, 1] again.
+
+    Args:
+        layer_maps: one signed map (B, K, *S) per layer, S may differ.
+        size: spatial size of the result.
+
+    Returns:
+        (B, K, *size)
+    """
+    fused = torch.stack([resize(rescale(layer_map.relu()), size) for layer_map in layer_maps]).mean(dim=0)
+    return rescale(fused)

@@ -1,0 +1,1 @@
+"""Image, target, layer and layout utilities."""

@@ -1,0 +1,160 @@
+"""Pictures to network input, gradients to pictures, maps to overlays; rescaling and resizing of maps."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+COLORMAP_JET = 2  # cv2.COLORMAP_JET, so that importing this module does not import cv2
+_INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def rescale(maps: Tensor) -> Tensor:
+    """Min-max each map (B, K, *S) to [0, 1]; a constant map becomes 0."""
+    flat = maps.flatten(2)
+    low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
+    return ((flat - low) / torch.where(high > low, high - low, 1)).view_as(maps)
+
+
+def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Linear interpolation of maps (B, K, *S) to (B, K, *size), pixel centres aligned as in `cv2.resize`."""
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, tuple(size), mode=_INTERPOLATION[len(size)], align_corners=False)
+
+
+def scale_cam_image(cam: NDArray[Any], target_size: Sequence[int] | None = None) -> NDArray[np.float32]:
+    """Min-max each map of a batch to [0, 1] and resize it.
+
+    Args:
+        cam: (B, *S), any real dtype.
+        target_size: of the result, last axis first (width, height), as cv2 counts; None keeps the size.
+
+    Returns:
+        float32 (B, *size) in [0, 1]
+    """
+    maps = torch.from_numpy(np.asarray(cam, np.float32))
+    if maps.ndim < 2 or (target_size is not None and len(target_size) != maps.ndim - 1):
+        raise ValueError(
+            f"cam has shape {tuple(maps.shape)} and target_size is {target_size}; "
+            "expected maps (B, H, W) and a size (W, H), or one axis more or less for both"
+        )
+    size = maps.shape[1:] if target_size is None else tuple(target_size)[::-1]
+    return resize(rescale(maps.unsqueeze(1)), size).squeeze(1).numpy()
+
+
+def preprocess_image(
+    img: NDArray[Any], mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5)
+) -> Tensor:
+    """A picture as input of a network: `(img - mean) / std`, channels first.
+
+    Args:
+        img: RGB (H, W, 3), uint8 in [0, 255] or floating point in [0, 1].
+        mean: one value per channel, in units of [0, 1].
+        std: one value per channel, in units of [0, 1].
+
+    Returns:
+        float32 (1, 3, H, W)
+
+    Raises:
+        TypeError: if img is no array of uint8 or floating point.
+        ValueError: if its shape or range is another one, or mean and std do not have one value per channel.
+    """
+    picture = torch.from_numpy(_unit_range(img, "img").astype(np.float32)).permute(2, 0, 1)
+    statistics = [torch.tensor(np.asarray(values, np.float32)) for values in (mean, std)]
+    for name, values in zip(("mean", "std"), statistics, strict=True):
+        if values.shape != (3,):
+            raise ValueError(f"{name} has shape {tuple(values.shape)}, expected one value for each of 3 channels")
+    if not (statistics[1] > 0).all():
+        raise ValueError(f"std is {list(std)}, expected values above 0")
+    return ((picture - statistics[0][:, None, None]) / statistics[1][:, None, None]).contiguous().unsqueeze(0)
+
+
+def deprocess_image(img: NDArray[Any]) -> NDArray[np.uint8]:
+    """An array of any range, such as a gradient, as a picture: mean to mid-grey, one standard deviation to 0.1.
+
+    Args:
+        img: any shape, any real dtype.
+
+    Returns:
+        uint8, same shape
+    """
+    img = np.asarray(img)
+    if not np.isfinite(img).all():
+        raise ValueError("img holds values that are not finite; expected real numbers")
+    img = img - img.mean()
+    img = img / (img.std() + 1e-5)
+    return (np.clip(img * 0.1 + 0.5, 0, 1) * 255).astype(np.uint8)
+
+
+def show_cam_on_image(
+    img: NDArray[Any],
+    mask: NDArray[Any],
+    use_rgb: bool = False,
+    colormap: int = COLORMAP_JET,
+    image_weight: float = 0.5,
+) -> NDArray[np.uint8]:
+    """Lay a map over its picture as a heat map.
+
+    The blend is stretched so that its brightest value is 255.
+
+    Args:
+        img: (H, W, 3), floating point in [0, 1].
+        mask: (H, W), a map in [0, 1].
+        use_rgb: the channels of img are RGB; otherwise BGR, as cv2 reads files.
+        colormap: a `cv2.COLORMAP_*`.
+        image_weight: share of the picture in the blend, in [0, 1].
+
+    Returns:
+        uint8 (H, W, 3), channels in the order of img
+
+    Raises:
+        TypeError: if img or mask is no array of floating point.
+        ValueError: if a shape, a range or a size is another one; sizes that differ are not guessed at.
+    """
+    import cv2
+
+    if getattr(img, "dtype", None) == np.uint8:
+        raise TypeError("img is uint8, expected floating point in [0, 1]: give np.float32(img) / 255")
+    img = _unit_range(img, "img")
+    mask = np.asarray(mask)
+    if mask.ndim != 2:
+        raise ValueError(f"mask has shape {mask.shape}, expected one map (H, W); take one of a batch: maps[0]")
+    if mask.shape != img.shape[:2]:
+        raise ValueError(
+            f"mask is {mask.shape} and img is {img.shape[:2]} (height, width); expected the same: resize the map with "
+            "cv2.resize(mask, (img.shape[1], img.shape[0])), or give the picture as the network saw it"
+        )
+    _check_unit_range(mask, "mask", "")
+    if not 0 <= image_weight <= 1:
+        raise ValueError(f"image_weight is {image_weight}, expected a share in [0, 1]")
+
+    heatmap: NDArray[Any] = cv2.applyColorMap((255 * mask.clip(0, 1)).astype(np.uint8), colormap)
+    if use_rgb:
+        heatmap = heatmap[..., ::-1]
+    blend = (1 - image_weight) * (heatmap.astype(np.float32) / 255) + image_weight * img
+    return (255 * (blend / (blend.max() or 1))).astype(np.uint8)
+
+
+def _unit_range(img: NDArray[Any], name: str) -> NDArray[np.floating[Any]]:
+    """A colour picture (H, W, 3) in [0, 1]; uint8 is divided by 255."""
+    if not isinstance(img, np.ndarray) or not (img.dtype == np.uint8 or np.issubdtype(img.dtype, np.floating)):
+        given = f"an array of {img.dtype}" if isinstance(img, np.ndarray) else type(img).__name__
+        raise TypeError(f"{name} is {given}, expected a NumPy array of uint8 or floating point")
+    if img.ndim != 3 or img.shape[2] != 3 or not img.size:
+        hint = "; channels come last: img.transpose(1, 2, 0)" if img.ndim == 3 and img.shape[0] == 3 else ""
+        raise ValueError(f"{name} has shape {img.shape}, expected (H, W, 3){hint}")
+    if img.dtype == np.uint8:
+        return img.astype(np.float32) / 255
+    _check_unit_range(img, name, "; divide 8-bit values by 255")
+    return img
+
+
+def _check_unit_range(values: NDArray[Any], name: str, hint: str) -> None:
+    # Rounding may leave a mean or an interpolation a little outside.
+    if not (values.min() >= -1e-6 and values.max() <= 1 + 1e-6):
+        raise ValueError(f"{name} lies in [{values.min():.4g}, {values.max():.4g}], expected [0, 1]{hint}")

@@ -1,0 +1,264 @@
+"""What to explain: a target maps one image's output to a scalar; `Targets` holds K of them for each image."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import index
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Target = Callable[[Any], Tensor]
+
+
+class ClassifierOutputTarget:
+    """The score of one class.
+
+    Args:
+        category: index of the class on the last axis of the output.
+    """
+
+    def __init__(self, category: int) -> None:
+        self.category = index(category)
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        """(N,) to a scalar; (B, N) to (B,)."""
+        if model_output.ndim not in (1, 2):
+            raise ValueError(
+                f"class {self.category} was asked for, but the model returned {describe(model_output)} for an image, "
+                "expected one score for each class (N,); for other outputs give a callable that maps them to a scalar, "
+                "such as SemanticSegmentationTarget"
+            )
+        classes = model_output.shape[-1]
+        if not 0 <= self.category < classes:
+            raise IndexError(f"class {self.category}, but the model returned {classes} scores (0 to {classes - 1})")
+        return model_output[..., self.category]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.category})"
+
+
+class ClassifierOutputSoftmaxTarget(ClassifierOutputTarget):
+    """The probability of one class, after a softmax over the last axis."""
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        """(N,) to a scalar; (B, N) to (B,)."""
+        return super().__call__(model_output.softmax(dim=-1))
+
+
+class ClassifierOutputReST(ClassifierOutputTarget):
+    """The score of one class plus the logarithm of its probability (https://arxiv.org/abs/2501.06261)."""
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        """(N,) to a scalar; (B, N) to (B,)."""
+        return super().__call__(model_output) + super().__call__(model_output.log_softmax(dim=-1))
+
+
+class BinaryClassifierOutputTarget:
+    """The only score of a binary classifier, negated for category 0."""
+
+    def __init__(self, category: int) -> None:
+        if category not in (0, 1):
+            raise ValueError(f"category is {category}, expected 0 or 1")
+        self.category = category
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        """(1,) to (1,)."""
+        return model_output if self.category == 1 else -model_output
+
+
+class SoftmaxOutputTarget:
+    """All probabilities, for metrics; no target of a map, which needs a scalar."""
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        """(..., N) to (..., N) in [0, 1]."""
+        return model_output.softmax(dim=-1)
+
+
+class RawScoresOutputTarget:
+    """All scores, for metrics; no target of a map, which needs a scalar."""
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        """(..., N), unchanged."""
+        return model_output
+
+
+class SemanticSegmentationTarget:
+    """The scores of one class summed over the pixels of a mask.
+
+    Args:
+        category: index of the class.
+        mask: (H, W), weight of each pixel.
+    """
+
+    def __init__(self, category: int, mask: Tensor | np.ndarray[Any, Any]) -> None:
+        self.category = category
+        self.mask = torch.as_tensor(mask)
+
+    def __call__(self, model_output: Tensor) -> Tensor:
+        """(N, H, W) to a scalar."""
+        return (model_output[self.category] * self.mask.to(model_output.device)).sum()
+
+
+class FasterRCNNBoxScoreTarget:
+    """How well a detector's boxes still match given ones: the sum of overlap and score of each best match.
+
+    Args:
+        labels: class of each given box.
+        bounding_boxes: the given boxes (n, 4) as x0, y0, x1, y1.
+        iou_threshold: a match with less overlap, or of another class, counts 0.
+    """
+
+    def __init__(self, labels: Sequence[int], bounding_boxes: Any, iou_threshold: float = 0.5) -> None:
+        self.labels = labels
+        self.bounding_boxes = bounding_boxes
+        self.iou_threshold = iou_threshold
+
+    def __call__(self, model_outputs: Mapping[str, Tensor]) -> Tensor:
+        """One image's boxes (n, 4), labels (n,) and scores (n,) to a scalar."""
+        from torchvision.ops import box_iou
+
+        boxes = model_outputs["boxes"]
+        total = boxes.new_zeros(())
+        if len(boxes) == 0:
+            return total
+        given = torch.as_tensor(np.asarray(self.bounding_boxes), device=boxes.device, dtype=boxes.dtype)
+        for overlaps, label in zip(box_iou(given, boxes), self.labels, strict=True):
+            best = int(overlaps.argmax())
+            if overlaps[best] > self.iou_threshold and model_outputs["labels"][best] == label:
+                total = total + overlaps[best] + model_outputs["scores"][best]
+        return total
+
+
+@dataclass(frozen=True)
+class Targets:
+    """B x K targets.
+
+    Attributes:
+        rows: K targets for each of B images.
+        several: K was asked for, by a list of targets for each image; otherwise K is 1.
+    """
+
+    rows: tuple[tuple[Target, ...], ...]
+    several: bool = False
+
+    def scores(self, outputs: Any) -> Tensor:
+        """The scalars (B, K) that the targets make of a model's output for the B images."""
+        images = _per_image(outputs, len(self.rows))
+        if isinstance(images, Tensor) and images.ndim == 2 and (classes := self.classes) is not None:
+            for category in {category for row in classes for category in row}:
+                ClassifierOutputTarget(category)(images)  # says so if there is no such class
+            return images.gather(1, torch.tensor(classes, device=images.device))
+        rows = zip(self.rows, images, strict=True)
+        return torch.stack([torch.stack([_scalar(target, image) for target in row]) for row, image in rows])
+
+    @property
+    def classes(self) -> list[list[int]] | None:
+        """The classes (B x K), or None where a target is not the score of a class."""
+        if not all(type(target) is ClassifierOutputTarget for row in self.rows for target in row):
+            return None
+        return [[target.category for target in row] for row in self.rows]  # type: ignore[attr-defined]
+
+
+def resolve_targets(targets: Any, outputs: Any, batch: int) -> Targets:
+    """Every spelling of a target as B x K callables.
+
+    Args:
+        targets: None for the best class of each image; one int or callable for all images; a list, tensor or array of
+            B of them; a list of B lists of K, or a tensor or array of ints (B, K).
+        outputs: what the model returned; None reads the classes from it.
+        batch: B
+
+    Raises:
+        ValueError: if the number of targets is not the number of images.
+        TypeError: if an entry is neither a class nor a callable, or None is given and the outputs hold no class scores.
+    """
+    if isinstance(targets, Targets):
+        return targets
+    if targets is None:
+        scores = class_scores(outputs, batch)
+        if scores is None:
+            raise TypeError(
+                f"targets is None, which means the best class, but the model returned {describe(outputs)}, expected "
+                "scores (B, N); give targets: one callable for each image that maps its output to a scalar"
+            )
+        targets = scores.argmax(dim=1)
+    if isinstance(targets, Tensor | np.ndarray):
+        targets = targets.tolist()
+    if not isinstance(targets, list | tuple):
+        return Targets(((_target(targets),),) * batch)
+    if len(targets) != batch:
+        hint = "; for several classes of one image give a list of lists: [[281, 285]]" if batch == 1 else ""
+        raise ValueError(f"{len(targets)} targets for {batch} images, expected one target for each image{hint}")
+    several = [isinstance(row, list | tuple | Tensor | np.ndarray) and np.ndim(row) > 0 for row in targets]
+    if not any(several):
+        return Targets(tuple((_target(target),) for target in targets))
+    if not all(several) or len({len(row) for row in targets}) != 1 or not len(targets[0]):
+        counts = [len(row) if listed else 1 for row, listed in zip(targets, several, strict=True)]
+        raise ValueError(f"targets are {counts} for {batch} images, expected lists of one length, at least 1")
+    return Targets(tuple(tuple(_target(target) for target in row) for row in targets), several=True)
+
+
+def class_scores(outputs: Any, batch: int) -> Tensor | None:
+    """The scores (B, N) in what a classifier returned: a tensor, `.logits`, an entry of a dict, a member of a tuple."""
+    scores = _scores_tensor(outputs)
+    return scores if scores is not None and scores.ndim == 2 and len(scores) == batch else None
+
+
+def describe(value: Any) -> str:
+    """Type and shape of a value, field by field, for messages."""
+    if isinstance(value, Tensor):
+        return f"a tensor {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"{type(value).__name__}({', '.join(f'{name}: {describe(field)}' for name, field in value.items())})"
+    if isinstance(value, list | tuple):
+        return f"a {type(value).__name__} of {len(value)} ({', '.join(describe(field) for field in value[:4])})"
+    return f"a value of type {type(value).__name__}"
+
+
+def _scores_tensor(outputs: Any) -> Tensor | None:
+    if isinstance(outputs, Tensor):
+        return outputs
+    if isinstance(outputs, Mapping):
+        found = [outputs[name] for name in ("logits", "out") if name in outputs]
+    elif isinstance(outputs, list | tuple):
+        found = [field for field in outputs if isinstance(field, Tensor) and field.ndim == 2]
+    else:
+        found = [getattr(outputs, "logits", None)]
+    return next((field for field in found if isinstance(field, Tensor)), None)
+
+
+def _per_image(outputs: Any, batch: int) -> Tensor | Sequence[Any]:
+    scores = _scores_tensor(outputs)
+    if scores is not None and scores.ndim and len(scores) == batch:
+        return scores
+    if isinstance(outputs, list | tuple) and len(outputs) == batch and not isinstance(outputs[0], Tensor):
+        return outputs  # a detector: one dict for each image
+    raise TypeError(
+        f"the model returned {describe(outputs)} for {batch} images; expected a tensor (B, ...), a field `logits` or "
+        "`out`, a tuple with a tensor (B, N), or a list of one output for each image"
+    )
+
+
+def _target(target: Any) -> Target:
+    if callable(target):
+        return target  # type: ignore[no-any-return]
+    try:
+        if isinstance(target, bool):
+            raise TypeError
+        return ClassifierOutputTarget(target)
+    except TypeError:
+        raise TypeError(
+            f"a target is {target!r}, expected a class index or a callable that maps one image's output to a scalar"
+        ) from None
+
+
+def _scalar(target: Target, image: Any) -> Tensor:
+    score = target(image)
+    if not isinstance(score, Tensor) or score.numel() != 1:
+        raise ValueError(
+            f"target {target!r} returned {describe(score)} for an output of {describe(image)}, expected one number; "
+            "a target maps one image's output to a scalar"
+        )
+    return score.reshape(())

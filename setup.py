@@ -1,0 +1,32 @@
+"""All metadata of the distribution `grad-cam`; the version is read from the package."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "pytorch_grad_cam" / "__init__.py").read_text("utf-8"), re.M)[1]
+
+TEST = ["pytest>=8", "hypothesis", "ruff", "mypy", "scikit-image"]
+BENCH = ["psutil", "timm"]
+
+setup(
+    name="grad-cam",
+    version=VERSION,
+    description="Class Activation Maps for PyTorch: which pixels made a vision network decide",
+    long_description=(ROOT / "README.md").read_text("utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    python_requires=">=3.10",
+    packages=find_packages(include=["pytorch_grad_cam", "pytorch_grad_cam.*"]),
+    package_data={"pytorch_grad_cam": ["py.typed"], "pytorch_grad_cam.demo": ["*.pt"]},
+    install_requires=["torch>=2.1", "torchvision>=0.16", "numpy", "opencv-python", "ttach", "tqdm"],
+    extras_require={"test": TEST, "bench": BENCH, "docs": ["matplotlib", *BENCH]},
+    entry_points={"console_scripts": ["grad-cam = pytorch_grad_cam.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+)
