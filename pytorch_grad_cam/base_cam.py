@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from pytorch_grad_cam.hooks import detach, eval_mode, gradients, record_outputs, underlying_module
+from pytorch_grad_cam.hooks import detach, eval_mode, gradients, prepare_input, prepare_model, record_outputs
 from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
 from pytorch_grad_cam.utils.find_layers import TargetLayer, find_target_layer, layer_name, resolve_layers
@@ -119,11 +118,7 @@ class BaseCAM:
             use_cuda, reshape_transform = reshape_transform, older[0] if older else None
         elif older:
             raise TypeError(f"{type(self).__name__} takes model, target_layers and reshape_transform by position")
-        if use_cuda and not torch.cuda.is_available():
-            raise RuntimeError("use_cuda=True, but PyTorch finds no GPU; leave it out to run where the model is")
-        self.model = underlying_module(model)
-        if use_cuda:
-            self.model.cuda()
+        self.model = prepare_model(model, use_cuda)
         layers = _either("target_layers", target_layers, "target_layer", target_layer)
         self.target_layers = None if layers is None else resolve_layers(self.model, layers)
         self.reshape_transform = reshape_transform
@@ -183,7 +178,7 @@ class BaseCAM:
             return average_over_augmentations(partial(self.explain, eigen_smooth=eigen_smooth), input_tensor, targets)
         # Tensors made in inference mode cannot be differentiated; autocast stays as the caller has it.
         with eval_mode(self.model), torch.inference_mode(False), torch.no_grad():
-            inputs = self._inputs(input_tensor)
+            inputs = prepare_input(input_tensor, self.model, "input_tensor")
             if self.target_layers is None:
                 self.target_layers = [find_target_layer(self.model, inputs)]
             evidence, outputs = self._observe(inputs, targets)
@@ -202,15 +197,6 @@ class BaseCAM:
 
     def __exit__(self, *exception: object) -> None:
         """Nothing to release: hooks live for one call."""
-
-    def _inputs(self, input_tensor: Tensor) -> Tensor:
-        if not isinstance(input_tensor, Tensor):
-            raise TypeError(f"input_tensor is {type(input_tensor).__name__}, expected a torch.Tensor (B, C, H, W)")
-        if input_tensor.ndim < 3 or 0 in input_tensor.shape:
-            raise ValueError(f"input_tensor has shape {tuple(input_tensor.shape)}, expected (B, C, H, W), none 0")
-        first = next(chain(self.model.parameters(), self.model.buffers()), input_tensor)
-        inputs = input_tensor.detach().to(first.device)
-        return inputs.clone() if inputs.is_inference() else inputs
 
     def _observe(self, inputs: Tensor, targets: Any) -> tuple[list[LayerEvidence], Any]:
         """Run the model once and collect what each target layer did."""

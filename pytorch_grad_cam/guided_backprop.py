@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pytorch_grad_cam.hooks import eval_mode, underlying_module
+from pytorch_grad_cam.hooks import eval_mode, prepare_input, prepare_model
 from pytorch_grad_cam.utils.model_targets import resolve_targets
 
 
@@ -36,11 +36,9 @@ class GuidedBackpropReLUModel:
     def __init__(self, model: nn.Module, use_cuda: Any = False, device: torch.device | str | None = None) -> None:
         if not isinstance(use_cuda, bool):
             use_cuda, device = False, use_cuda
-        if use_cuda and not torch.cuda.is_available():
-            raise RuntimeError("use_cuda=True, but PyTorch finds no GPU; leave it out to run where the model is")
-        self.model = underlying_module(model)
-        if use_cuda or device is not None:
-            self.model.to("cuda" if device is None else device)
+        self.model = prepare_model(model, use_cuda)
+        if device is not None:
+            self.model.to(device)
 
     def __call__(self, input_img: Tensor, target_category: Any = None) -> NDArray[np.float32]:
         """The guided gradients of a batch.
@@ -52,13 +50,14 @@ class GuidedBackpropReLUModel:
         Returns:
             float32 (B, H, W, C), signed; (H, W, C) for a batch of one
         """
-        first = next(self.model.parameters(), input_img)
         with eval_mode(self.model), torch.inference_mode(False), torch.enable_grad():
-            inputs = input_img.detach().to(first.device).clone().requires_grad_()
+            inputs = prepare_input(input_img, self.model, "input_img").detach().requires_grad_()
             with _GuidedReLUs():
                 outputs = self.model(inputs.clone())  # a leaf must not be changed in place
-            scores = resolve_targets(target_category, outputs, len(inputs)).scores(outputs)
-            (gradient,) = torch.autograd.grad(scores.sum(), inputs)
+            targets = resolve_targets(target_category, outputs, len(inputs))
+            if targets.several:
+                raise ValueError("target_category holds a list for each image, expected one target for each image")
+            (gradient,) = torch.autograd.grad(targets.scores(outputs).sum(), inputs)
         result = gradient.float().movedim(1, -1).cpu().numpy()
         return result[0] if len(result) == 1 else result
 

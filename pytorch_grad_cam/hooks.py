@@ -6,6 +6,7 @@ Each is undone on exit, whatever happens.
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -103,6 +104,30 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
             else:
                 for module in training:
                     module.training = True
+
+
+def prepare_model(model: nn.Module, use_cuda: bool) -> nn.Module:
+    """The module whose hooks fire, moved to the GPU if asked for.
+
+    Raises:
+        TypeError: if its layers cannot be observed.
+        RuntimeError: if there is no GPU.
+    """
+    module = underlying_module(model)
+    if use_cuda and not torch.cuda.is_available():
+        raise RuntimeError("use_cuda=True, but PyTorch finds no GPU; leave it out to run where the model is")
+    return module.cuda() if use_cuda else module
+
+
+def prepare_input(tensor: Tensor, model: nn.Module, name: str) -> Tensor:
+    """A batch (B, C, *S) where the model is, cut off from any graph; call it outside of inference mode."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is {type(tensor).__name__}, expected a torch.Tensor (B, C, H, W)")
+    if tensor.ndim < 3 or 0 in tensor.shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (B, C, H, W), none of them 0")
+    first = next(chain(model.parameters(), model.buffers()), tensor)
+    tensor = tensor.detach().to(first.device)
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def underlying_module(model: nn.Module) -> nn.Module:

@@ -17,7 +17,8 @@ def first_component(weighted: Tensor) -> Tensor:
     """Project on the first principal component of the channels: (B, K, C, *S) -> (B, K, *S).
 
     Each channel is centred over space. The sign of a component is arbitrary: here it correlates positively with the
-    channel sum, which gives the same picture on every device and linear-algebra library.
+    channel sum, which gives the same picture on every device and linear-algebra library. Where the channel sum is
+    constant, as after a LayerNorm, the component is positive at its few strongest positions: its cubes sum above 0.
     """
     x = weighted.flatten(3)
     x = x - x.mean(dim=3, keepdim=True)
@@ -31,6 +32,8 @@ def first_component(weighted: Tensor) -> Tensor:
         values, vectors = torch.linalg.eigh(x.mT @ x)
         component = vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()
     agreement = (component * x.sum(dim=2)).sum(dim=2, keepdim=True)
+    rounding = torch.finfo(x.dtype).eps ** 0.5 * (component.abs() * x.abs().sum(dim=2)).sum(dim=2, keepdim=True)
+    agreement = torch.where(agreement.abs() > rounding, agreement, component.pow(3).sum(dim=2, keepdim=True))
     component = torch.where(agreement < 0, -component, component) * scale.squeeze(2)
     return component.reshape(component.shape[:2] + weighted.shape[3:])
 

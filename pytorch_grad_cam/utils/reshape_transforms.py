@@ -1,12 +1,13 @@
 """From what a layer returns to activations (B, C, *S): ready-made transforms, and one found from the tensor itself."""
 
 from collections.abc import Callable, Sequence
-from math import prod
+from math import inf, prod
 from typing import Any
 
 from torch import Tensor
 
 MAX_PREFIX = 5  # a class token, and a distillation token or four registers
+MAX_DISTORTION = 1.5  # rounding and padding leave some play
 
 
 def tokens_to_grid(height: int, width: int, prefix: int = 0) -> Callable[[Tensor], Tensor]:
@@ -58,9 +59,10 @@ def find_layout(output: Any, inputs: Tensor) -> Callable[[Tensor], Tensor] | Non
     if not isinstance(output, Tensor) or output.ndim < 3 or len(output) != len(inputs):
         return None
     if output.ndim == inputs.ndim:
-        if _in_proportion(output.shape[2:], size):
-            return _unchanged
-        return _channels_first if _in_proportion(output.shape[1:-1], size) else None
+        first, last = _distortion(output.shape[2:], size), _distortion(output.shape[1:-1], size)
+        if min(first, last) > MAX_DISTORTION:
+            return None
+        return _unchanged if first <= last else _channels_first
     if output.ndim == 3 and inputs.ndim == 4:
         grids = token_grids(output.shape[1], size)
         if len(grids) > 1:
@@ -81,9 +83,10 @@ def token_grids(tokens: int, size: Sequence[int]) -> list[tuple[int, int, int]]:
     return [(*grid, tokens - prod(grid)) for grid in grids if prod(grid) > 1 and 0 <= tokens - prod(grid) <= MAX_PREFIX]
 
 
-def _in_proportion(spatial: Sequence[int], size: Sequence[int]) -> bool:
+def _distortion(spatial: Sequence[int], size: Sequence[int]) -> float:
+    """How far a grid is from the proportions of the input: 1 is exact; a single position has none."""
     strides = [whole / part for whole, part in zip(size, spatial, strict=True)]
-    return max(spatial) > 1 and max(strides) <= 1.5 * min(strides)  # rounding and padding leave some play
+    return max(strides) / min(strides) if max(spatial) > 1 else inf
 
 
 def _unchanged(activations: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""Picture files: open any kind as RGB, write a JPEG whole or not at all."""
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class PictureError(ValueError):
+    """A file that cannot be read as a picture; the message names the file and the reason."""
+
+
+def open_picture(path: str | os.PathLike[str]) -> "Image":
+    """Read a picture of any kind as RGB: upright, transparency over white, 16-bit grey scaled to 8 bits.
+
+    Raises:
+        PictureError: if there is no such file, or Pillow cannot decode it or refuses to because of its size.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if not os.path.exists(path):
+        raise PictureError(f"no such file: {os.fspath(path)!r}")
+    if os.path.isdir(path):
+        raise PictureError(f"{os.fspath(path)!r} is a folder, expected a picture file")
+    try:
+        # Pillow warns of pictures that it then reads, and refuses those of twice that size.
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
+            return _to_rgb(ImageOps.exif_transpose(file))
+    except UnidentifiedImageError:
+        reason = "no picture of a kind that Pillow knows" if os.path.getsize(path) else "the file is empty"
+    # What Pillow's decoders raise on damaged files is an open set: OSError, SyntaxError, EOFError, struct.error and more.
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+    raise PictureError(f"cannot read {os.fspath(path)!r}: {reason}")
+
+
+def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
+    """RGB pixels (H, W, 3) as a JPEG file of quality 95."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file such that nobody, at no time, finds a part of it under its name."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _to_rgb(image: Any) -> "Image":
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # convert() would clip at 255
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise PictureError(f"its values lie in [{values.min()}, {values.max()}], expected at most 16 bits")
+        image = Image.fromarray(np.rint(values / 257).astype(np.uint8))
+    elif image.mode == "F":
+        raise PictureError("its pixels are floating point, expected 8 or 16 bits")
+    if image.mode.lower().endswith("a") or "transparency" in image.info:
+        pixels = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels)
+    return image.convert("RGB")  # type: ignore[no-any-return]

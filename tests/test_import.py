@@ -1,0 +1,36 @@
+"""What a user gets by importing, seen from a fresh process."""
+
+import subprocess
+import sys
+
+import pytest
+
+import pytorch_grad_cam
+from pytorch_grad_cam import METHODS, BaseCAM
+
+
+def fresh(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_importing_loads_no_heavy_package():
+    heavy = ["cv2", "ttach", "torchvision", "matplotlib", "tqdm", "timm", "PIL", "scipy", "pytorch_grad_cam.demo"]
+    # What torch itself loads on some machines is not ours.
+    code = "import torch, sys; before = set(sys.modules); import pytorch_grad_cam; "
+    assert fresh(code + f"print([m for m in {heavy} if m in sys.modules and m not in before])") == "[]"
+
+
+@pytest.mark.parametrize(
+    "module", ["utils.image", "utils.model_targets", "utils.reshape_transforms", "utils.find_layers"]
+)
+def test_utilities_load_no_heavy_package(module):
+    code = f"import sys, pytorch_grad_cam.{module}; "
+    assert fresh(code + "print([m for m in ('cv2', 'ttach', 'torchvision') if m in sys.modules])") == "[]"
+
+
+def test_each_method_stands_in_the_module_that_bears_its_name():
+    for method in METHODS.values():
+        assert issubclass(method, BaseCAM)
+        assert getattr(pytorch_grad_cam, method.__name__) is method
+        assert method.__name__ in pytorch_grad_cam.__all__
+        assert method.__module__.removeprefix("pytorch_grad_cam.").replace("_", "") == method.__name__.lower()

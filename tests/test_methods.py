@@ -1,0 +1,159 @@
+"""Every method of METHODS against its oracle, and the properties that hold for all of them."""
+
+import numpy as np
+import oracles
+import pytest
+import torch
+from tiny_networks import NAMES, GapNet, make
+
+from pytorch_grad_cam import METHODS, GradCAM
+
+methods = pytest.mark.parametrize("method", METHODS)
+networks = pytest.mark.parametrize("network", NAMES)
+
+
+def raw_map(oracle, network, inputs, image, category):
+    """The oracle's map; activations and gradients come from the whole graph of a plain forward pass."""
+    features = network.features(inputs[image : image + 1])
+    score = network.head(features + 0)[0, category]
+    (gradient,) = torch.autograd.grad(score, features)
+    transform = network.to_activations or (lambda x: x)
+    return oracle(*(transform(x.detach())[0].numpy() for x in (features, gradient)))
+
+
+@methods
+@networks
+def test_raw_maps_equal_the_oracle(method, network):
+    network, layer, inputs = make(network)
+    classes = [[1, 3], [0, 2], [2, 2]]
+    explanation = METHODS[method](network, layer, network.to_activations).explain(inputs, classes)
+    for image, row in enumerate(classes):
+        for k, category in enumerate(row):
+            expected = raw_map(getattr(oracles, method), network, inputs, image, category)
+            found = explanation.layer_maps[0][image, k].numpy()
+            assert abs(found - expected).max() <= 1e-10 * abs(expected).max()
+
+
+@methods
+@networks
+def test_maps_are_float32_in_the_unit_range_and_of_the_input_size(method, network):
+    network, layer, inputs = make(network, torch.float32)
+    maps = METHODS[method](network, layer, network.to_activations)(inputs)
+    assert maps.dtype == np.float32
+    assert maps.shape == (3, *inputs.shape[2:])
+    assert maps.min() >= 0
+    assert np.allclose(maps.reshape(3, -1).max(1), 1)
+
+
+@methods
+@networks
+def test_a_batch_equals_a_loop_over_its_images(method, network):
+    network, layer, inputs = make(network)
+    cam = METHODS[method](network, layer, network.to_activations)
+    one_by_one = np.concatenate([cam(image[None], [target]) for image, target in zip(inputs, [3, 0, 1], strict=True)])
+    assert np.allclose(cam(inputs, [3, 0, 1]), one_by_one, atol=1e-6)
+
+
+@methods
+@networks
+def test_several_classes_equal_separate_calls(method, network):
+    network, layer, inputs = make(network)
+    cam = METHODS[method](network, layer, network.to_activations)
+    separate = np.stack([cam(inputs, [a, a, a]) for a in (2, 0, 3)], axis=1)
+    assert np.allclose(cam(inputs, [[2, 0, 3]] * 3), separate, atol=1e-6)
+
+
+@methods
+def test_in_place_operations_after_the_layer_change_nothing(method):
+    maps = []
+    for name in ("cnn", "in-place"):
+        network, layer, inputs = make(name, torch.float32)
+        maps.append(METHODS[method](network, layer)(inputs))
+    assert np.array_equal(*maps)
+
+
+@methods
+def test_the_order_of_target_layers_changes_nothing(method):
+    network, _, inputs = make("cnn")
+    layers = [network.features[0], network.mix, network.features[3]]
+    maps = [METHODS[method](network, order)(inputs) for order in (layers, layers[::-1])]
+    assert np.allclose(*maps, atol=1e-6)
+    single = [METHODS[method](network, layer).explain(inputs) for layer in layers]
+    together = METHODS[method](network, layers).explain(inputs)
+    for alone, layer_map in zip(single, together.layer_maps, strict=True):
+        assert torch.allclose(alone.layer_maps[0], layer_map, atol=1e-12)
+
+
+@methods
+@pytest.mark.parametrize("scale", [1e-6, 1e6])
+def test_scaling_all_logits_changes_no_map(method, scale):
+    network, layer, inputs = make("cnn")
+    cam = METHODS[method](network, layer)
+    before = cam(inputs)
+    with torch.no_grad():
+        network.fc.weight *= scale
+        network.fc.bias *= scale
+    assert np.allclose(before, cam(inputs), atol=1e-6)
+
+
+@methods
+def test_permuting_channels_changes_no_map(method):
+    network, layer, inputs = make("cnn")
+    cam = METHODS[method](network, layer)
+    before = cam(inputs)
+    order = torch.randperm(5)
+    last = network.features[2]
+    with torch.no_grad():
+        last.weight.copy_(last.weight[order])
+        last.bias.copy_(last.bias[order])
+        network.mix.weight.copy_(network.mix.weight[:, order])
+    assert np.allclose(before, cam(inputs), atol=1e-6)
+
+
+@methods
+@pytest.mark.parametrize("network", ["cnn", "tokens", "channels-last", "3d"])
+def test_eigen_smooth_is_the_first_component_of_the_weighted_activations(method, network):
+    network, layer, inputs = make(network)
+    cam = METHODS[method](network, layer, network.to_activations)
+    plain, smooth = cam.explain(inputs), cam.explain(inputs, eigen_smooth=True)
+    weighted = (plain.weights[0] * plain.evidence[0].activations).numpy()
+    for image in range(3):
+        expected = oracles.eigencam(weighted[image, 0], None)
+        assert np.allclose(smooth.layer_maps[0][image, 0].numpy(), expected, atol=1e-10 * abs(expected).max())
+
+
+@methods
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_models_give_float32_maps(method, dtype):
+    network, layer, inputs = make("cnn", torch.float32)
+    expected = METHODS[method](network, layer)(inputs, 1)
+    maps = METHODS[method](network.to(dtype), layer)(inputs.to(dtype), 1)
+    assert maps.dtype == np.float32
+    assert np.abs(maps - expected).mean() < 2e-2
+
+
+def test_gradcam_weights_of_a_gap_network_are_those_of_its_linear_layer():
+    network, inputs = GapNet().double().eval(), torch.randn(2, 3, 5, 7).double()
+    explanation = GradCAM(network, network.features).explain(inputs, [[0, 1, 2, 3]] * 2)
+    expected = network.fc.weight.detach() / 35
+    assert torch.allclose(explanation.weights[0].flatten(2), expected.expand(2, -1, -1), atol=1e-15)
+
+
+def test_gradcam_by_hand():
+    """Two channels on 1 x 2 positions, score = 3 a + b + 2 c: weights (2, 1), map 2 A_1 + A_2."""
+
+    class Hand(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Identity()
+
+        def forward(self, x):
+            x = self.layer(x)
+            return (3 * x[:, 0, 0, 0] + x[:, 0, 0, 1] + 2 * x[:, 1, 0, 0]).unsqueeze(1)
+
+    network = Hand()
+    explanation = GradCAM(network, network.layer).explain(torch.tensor([[[[1.0, 2.0]], [[-5.0, 4.0]]]]), 0)
+    assert explanation.weights[0].flatten().tolist() == [2.0, 1.0]
+    assert explanation.layer_maps[0].flatten().tolist() == [-3.0, 8.0]
+    assert explanation.scores.tolist() == [[3.0 + 2.0 - 10.0]]
+    assert explanation.maps.flatten().tolist() == [0.0, 1.0]

@@ -1,0 +1,146 @@
+"""A model is the same after a call as before: on success, on an exception anywhere and on Ctrl-C."""
+
+import pytest
+import torch
+from torch import nn
+
+from pytorch_grad_cam import METHODS, GuidedBackpropReLUModel
+
+methods = pytest.mark.parametrize("method", METHODS)
+
+
+def snapshot(model):
+    return {
+        "modules": [(name, id(module)) for name, module in model.named_modules()],
+        "training": [module.training for module in model.modules()],
+        "values": {
+            name: (id(value), value.clone(), value._version) for name, value in model.state_dict(keep_vars=True).items()
+        },
+        "requires_grad": [parameter.requires_grad for parameter in model.parameters()],
+        "grad": [None if p.grad is None else (id(p.grad), p.grad.clone()) for p in model.parameters()],
+        "hooks": [
+            (dict(m._forward_hooks), dict(m._forward_pre_hooks), dict(m._backward_hooks)) for m in model.modules()
+        ],
+        "grad mode": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "random numbers": torch.get_rng_state(),
+    }
+
+
+def equal(a, b):
+    if isinstance(a, torch.Tensor):
+        return torch.equal(a, b)
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return a == b
+
+
+class Model(nn.Module):
+    """Everything that a careless call would change; `fault` raises in the part after the target layer."""
+
+    fault = None
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
+        self.dropout = nn.Dropout(0.5)
+        self.frozen = nn.BatchNorm2d(6)
+        self.fc = nn.Linear(6, 4)
+
+    def forward(self, x):
+        x = self.frozen(self.dropout(self.features(x)))
+        if self.fault is not None:
+            raise self.fault
+        return self.fc(x.relu().mean((2, 3)))
+
+
+@pytest.fixture
+def model():
+    model = Model().train()
+    model.frozen.eval()
+    model.features[0].weight.requires_grad_(False)
+    model.features[1].register_forward_hook(lambda *_: None)
+    model(torch.randn(4, 3, 8, 8)).sum().backward()
+    return model
+
+
+def raising(error):
+    def raises(*_):
+        raise error
+
+    return raises
+
+
+@methods
+@pytest.mark.parametrize("smooth", [{}, {"aug_smooth": True}, {"eigen_smooth": True}])
+def test_after_success(method, smooth, model):
+    before = snapshot(model)
+    images = torch.randn(2, 3, 8, 8)
+    given = images.clone()
+    state = torch.get_rng_state()
+    before["random numbers"] = state
+    for layers in (model.features, [model.features[0], model.features, model.frozen], None):
+        METHODS[method](model, layers)(images, [[0, 1], [2, 3]], **smooth)
+    assert equal(snapshot(model), before)
+    assert torch.equal(images, given)
+    assert not images.requires_grad
+
+
+@methods
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), torch.OutOfMemoryError("full")])
+@pytest.mark.parametrize("where", ["model", "target", "transform", "without a layer"])
+def test_after_an_exception(method, error, where, model):
+    cam = METHODS[method](model, None if where == "without a layer" else model.features)
+    target = 1
+    if where == "target":
+        target = raising(error)
+    elif where == "transform":
+        cam.reshape_transform = raising(error)
+    else:
+        model.fault = error
+    images = torch.randn(2, 3, 8, 8)
+    before = snapshot(model)
+    with pytest.raises(type(error)):
+        cam(images, target)
+    assert equal(snapshot(model), before)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+@methods
+def test_the_grad_mode_of_the_caller_is_kept(method, mode, model):
+    with mode():
+        before = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        METHODS[method](model, model.features)(torch.ones(2, 3, 8, 8))
+        model.fault = ValueError("broken")
+        with pytest.raises(ValueError, match="broken"):
+            METHODS[method](model, model.features)(torch.ones(2, 3, 8, 8))
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == before
+
+
+def test_guided_backpropagation(model):
+    images = torch.randn(2, 3, 8, 8)
+    before = snapshot(model)
+    GuidedBackpropReLUModel(model)(images)
+    assert equal(snapshot(model), before)
+    model.fault = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        GuidedBackpropReLUModel(model)(images)
+    assert equal(snapshot(model), before)
+    assert torch.equal(torch.relu(torch.tensor([-1.0, 1.0])), torch.tensor([0.0, 1.0]))
+
+
+def test_a_snapshot_notices(model):
+    before = snapshot(model)
+    for change in (
+        lambda: model.frozen.train(),
+        lambda: model.fc.weight.requires_grad_(False),
+        lambda: model.fc.bias.grad.zero_(),
+        lambda: model.frozen.running_mean.add_(1),
+        lambda: model.fc.register_forward_hook(lambda *_: None),
+        lambda: torch.rand(1),
+    ):
+        change()
+        after = snapshot(model)
+        assert not equal(after, before)
+        before = after
