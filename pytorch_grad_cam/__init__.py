@@ -1,25 +1,43 @@
 """Class Activation Maps: which pixels made a vision network decide."""
 
+from pytorch_grad_cam.ablation_cam import AblationCAM
 from pytorch_grad_cam.base_cam import BaseCAM, Explanation, LayerEvidence
 from pytorch_grad_cam.eigen_cam import EigenCAM
+from pytorch_grad_cam.eigen_grad_cam import EigenGradCAM
 from pytorch_grad_cam.grad_cam import GradCAM
+from pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
 from pytorch_grad_cam.guided_backprop import GuidedBackpropReLUModel
+from pytorch_grad_cam.layer_cam import LayerCAM
+from pytorch_grad_cam.score_cam import ScoreCAM
+from pytorch_grad_cam.xgrad_cam import XGradCAM
 
 __version__ = "2.0.0"
 
 METHODS: dict[str, type[BaseCAM]] = {
     "gradcam": GradCAM,
+    "gradcam++": GradCAMPlusPlus,
+    "xgradcam": XGradCAM,
+    "layercam": LayerCAM,
     "eigencam": EigenCAM,
+    "eigengradcam": EigenGradCAM,
+    "ablationcam": AblationCAM,
+    "scorecam": ScoreCAM,
 }
 """Every method by the name it has on the command line."""
 
 __all__ = [
     "METHODS",
+    "AblationCAM",
     "BaseCAM",
     "EigenCAM",
+    "EigenGradCAM",
     "Explanation",
     "GradCAM",
+    "GradCAMPlusPlus",
     "GuidedBackpropReLUModel",
+    "LayerCAM",
     "LayerEvidence",
+    "ScoreCAM",
+    "XGradCAM",
     "__version__",
 ]

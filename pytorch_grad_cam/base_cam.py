@@ -29,8 +29,8 @@ class LayerEvidence:
         layer: the target layer.
         output: as the layer returned it, in its last call.
         activations: (B, 1, C, *S), the output after `reshape_transform`; formulas read as in the papers.
-        gradients: (B, K, C, *S), d scores_bk / d activations; None for methods that do not use gradients.
         inputs: (B, C_in, *S_in)
+        gradients: (B, K, C, *S), d scores_bk / d activations; None for methods that do not use gradients.
         targets: what was explained; None where a method needs no target and none was given or found.
         scores: (B, K), or None as targets.
     """
@@ -38,10 +38,11 @@ class LayerEvidence:
     layer: nn.Module
     output: Any
     activations: Tensor
-    gradients: Tensor  # typed for the methods that read it
     inputs: Tensor
-    targets: Targets | None
-    scores: Tensor | None
+    # None where a method needs none; typed for the methods that read them.
+    gradients: Tensor
+    targets: Targets
+    scores: Tensor
 
     @property
     def spatial(self) -> tuple[int, ...]:
@@ -68,13 +69,13 @@ class Explanation:
     outputs: Any
 
     @property
-    def scores(self) -> Tensor | None:
+    def scores(self) -> Tensor:
         """(B, K), or None where no target was needed, given or found."""
         return self.evidence[0].scores
 
     @property
-    def targets(self) -> Targets | None:
-        """What was explained, B x K."""
+    def targets(self) -> Targets:
+        """What was explained, B x K, or None as scores."""
         return self.evidence[0].targets
 
 
@@ -236,7 +237,7 @@ class BaseCAM:
             transform = self._transform(layer, output, inputs)
             activations = transform(output).unsqueeze(1)
             stacked: Any = torch.stack([transform(g) for g in of], dim=1) if of else None
-            evidence.append(LayerEvidence(layer, output, activations, stacked, inputs, resolved, scores))
+            evidence.append(LayerEvidence(layer, output, activations, inputs, stacked, resolved, scores))  # type: ignore[arg-type]
         return evidence, detach(outputs)
 
     def _score(self, outputs: Any, targets: Any, batch: int) -> tuple[Targets | None, Any]:

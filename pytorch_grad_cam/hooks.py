@@ -1,4 +1,4 @@
-"""What the library does to a model while it runs: listen to layers, hold eval mode.
+"""What the library does to a model while it runs: listen to a layer, replace its output, hold eval mode.
 
 Each is undone on exit, whatever happens.
 """
@@ -45,6 +45,26 @@ def record_outputs(layers: Sequence[nn.Module], *, differentiable: bool = False)
         for layer in layers:
             hooks.callback(layer.register_forward_hook(record).remove)
         yield records
+
+
+@contextmanager
+def replace_output(layer: nn.Module, output: Any, call: int = 1) -> Iterator[None]:
+    """In the given call of a layer while the block runs, counted from 1 in this thread, `output` is what it returns."""
+    thread = threading.get_ident()
+    calls = 0
+
+    def replace(layer: nn.Module, args: Any, returned: Any) -> Any:
+        nonlocal calls
+        if threading.get_ident() != thread:
+            return None
+        calls += 1
+        return output if calls == call else None
+
+    handle = layer.register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def detach(output: Any) -> Any:

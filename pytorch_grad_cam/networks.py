@@ -2,13 +2,16 @@
 
 import contextlib
 import difflib
+import importlib
 import math
+import os
 import pickle
 import re
 import socket
 import sys
+import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -57,7 +60,8 @@ class Preset:
         size = [self.resize] if isinstance(self.resize, int) else list(self.resize)
         resized = functional.resize(image, size, InterpolationMode(self.interpolation))
         pixels = functional.to_tensor(functional.center_crop(resized, list(self.crop)))
-        return functional.normalize(pixels, self.mean, self.std).unsqueeze(0)
+        inputs: Tensor = functional.normalize(pixels, self.mean, self.std)
+        return inputs.unsqueeze(0)
 
     def to_rgb(self, inputs: Tensor) -> NDArray[np.float32]:
         """An input (1, 3, H, W) as the picture it shows: (H, W, 3) float32 in [0, 1]."""
@@ -125,8 +129,9 @@ def load_network(name: str, weights: str | None = None) -> Network:
         DownloadError: if pretrained weights cannot be downloaded.
         NetworkError: if there is no such network, or the weights do not fit it.
     """
-    # Weights of a file, or a pretrained network, replace these; for random ones each run is to be the same.
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(action="ignore"):
+    # Random weights are to be the same ones in each run.
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         torch.manual_seed(0)
         if name.lower() == "demo":
             return _demo(weights)
@@ -136,11 +141,16 @@ def load_network(name: str, weights: str | None = None) -> Network:
 
 
 def _demo(weights: str | None) -> Network:
-    from pytorch_grad_cam.demo import network as demo
+    from pytorch_grad_cam.demo import network, scenes
 
-    preset = Preset(demo.SIZE, (demo.SIZE, demo.SIZE), demo.MEAN, demo.STD)
-    model = demo.load_network() if weights is None else _with_weights(demo.build_network, weights)
-    return _finished(model, "the bundled network (ShuffleNet)", demo.CLASSES, preset)
+    def build(num_classes: int = len(scenes.CLASSES)) -> nn.Module:
+        if num_classes != len(scenes.CLASSES):
+            raise NetworkError(f"{weights!r} has {num_classes} classes, the bundled network {len(scenes.CLASSES)}")
+        return network.build_network()
+
+    preset = Preset(scenes.SIZE, (scenes.SIZE, scenes.SIZE), network.MEAN, network.STD)
+    model = network.load_network() if weights is None else _with_weights(build, weights, len(scenes.CLASSES))[0]
+    return Network(model.eval(), "the bundled network of pictograms", scenes.CLASSES, preset)
 
 
 def _torchvision(name: str, weights: str | None) -> Network:
@@ -149,35 +159,42 @@ def _torchvision(name: str, weights: str | None) -> Network:
     names = models.list_models(models)
     if name not in names:
         raise NetworkError(
-            f"no model {name!r}; close names: {_listed(_close(name, names))}; expected demo, one of torchvision's "
-            f"{len(names)} classifiers, or timm/NAME"
+            f"no model {name!r}; expected demo, timm/NAME or a classifier of torchvision, such as "
+            + _listed(_close(name, names))
         )
     default: Any = models.get_model_weights(name).DEFAULT
-    transforms = default.transforms()
+    transforms, classes = default.transforms(), tuple(default.meta["categories"])
     (resize,), (crop,) = transforms.resize_size, transforms.crop_size
-    preset = Preset(
-        resize, (crop, crop), tuple(transforms.mean), tuple(transforms.std), transforms.interpolation.value
-    )
+    mean, std = tuple(transforms.mean), tuple(transforms.std)
+    preset = Preset(resize, (crop, crop), mean, std, transforms.interpolation.value)
 
     def build(**options: Any) -> nn.Module:
-        size = {"image_size": crop} if name.startswith("vit_") else {}
-        return models.get_model(name, weights=None, **size, **options)  # type: ignore[no-any-return]
+        if name.startswith("vit_"):
+            options["image_size"] = crop
+        elif name in ("googlenet", "inception_v3"):  # as torchvision builds them for its own weights
+            options["transform_input"] = True
+        return models.get_model(name, weights=None, **options)  # type: ignore[no-any-return]
 
     if weights is None:
         cached = Path(torch.hub.get_dir(), "checkpoints", Path(default.url).name).exists()
         with _downloading(name, None if cached else default.url):
             model: nn.Module = models.get_model(name, weights=default)
     else:
-        model = _with_weights(build, weights)
-    return _finished(model, name, default.meta["categories"], preset)
+        model, count = _with_weights(build, weights, len(classes))
+        classes = classes if count == len(classes) else _numbered(count)
+    return Network(model.eval(), name, classes, preset)
 
 
 def _timm(name: str, weights: str | None) -> Network:
     try:
-        import timm
+        timm = importlib.import_module("timm")
     except ImportError:
         raise NetworkError(f"timm/{name} needs timm, which is not installed: pip install timm") from None
-    if not timm.is_model(name):
+    try:
+        published = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # an unknown tag after the name
+        raise NetworkError(str(error)) from None
+    if not timm.is_model(name) or published is None:
         raise NetworkError(f"timm has no model {name!r}; close names: {_listed(_close(name, timm.list_models()))}")
 
     def build(**options: Any) -> nn.Module:
@@ -185,44 +202,115 @@ def _timm(name: str, weights: str | None) -> Network:
 
     if weights is None:
         if not timm.is_model_pretrained(name):
-            raise NetworkError(f"timm has no pretrained weights for {name}; give --weights FILE or --weights random")
-        with _downloading(name, _timm_url(name)):
+            raise NetworkError(f"timm has no pretrained weights of {name}; give --weights FILE or --weights random")
+        with _downloading(f"timm/{name}", _hub_unless_cached(published)):
             model = build(pretrained=True)
+        count = published.num_classes
     else:
-        model = _with_weights(build, weights)
+        model, count = _with_weights(build, weights, published.num_classes)
     config = timm.data.resolve_model_data_config(model)
     height, width = config["input_size"][1:]
+    squash = config["crop_mode"] == "squash"
+    if not squash and (config["crop_mode"] != "center" or height != width):
+        raise NetworkError(f"timm/{name} pads its pictures or crops them to no square, which is not supported here")
     scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
-    if config["crop_mode"] == "border" or (config["crop_mode"] == "center" and height != width):
-        raise NetworkError(f"timm/{name} pads its pictures, or crops them to no square, which is not supported here")
-    resize = scaled if config["crop_mode"] == "squash" else scaled[0]
+    resize = scaled if squash else scaled[0]
     preset = Preset(resize, (height, width), config["mean"], config["std"], config["interpolation"])
-    return _finished(model, f"timm/{name}", (), preset)
+    return Network(model.eval(), f"timm/{name}", _numbered(count), preset)
 
 
-def _finished(model: nn.Module, name: str, classes: Sequence[str], preset: Preset) -> Network:
-    outputs = _outputs(model)
-    if outputs != len(classes):
-        classes = [f"class {index}" for index in range(outputs)]
-    return Network(model.eval(), name, tuple(classes), preset)
+def _hub_unless_cached(published: Any) -> str | None:
+    import huggingface_hub
+
+    if not published.hf_hub_id:
+        return published.url or None
+    files = (published.hf_hub_filename, "model.safetensors", "pytorch_model.bin")
+    cached = any(huggingface_hub.try_to_load_from_cache(published.hf_hub_id, file) for file in files if file)
+    return None if cached else huggingface_hub.constants.ENDPOINT
 
 
-def _outputs(model: nn.Module) -> int:
-    """How many classes a model tells apart."""
-    with torch.no_grad():
-        raise NotImplementedError
+@contextlib.contextmanager
+def _downloading(name: str, url: str | None) -> Iterator[None]:
+    """Whatever keeps pretrained weights from arriving is a DownloadError; what the libraries say is no output.
+
+    The url is asked for before the libraries, which announce a download, or try for a minute, whether it works or not.
+    """
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)
+    try:
+        if url is not None:
+            urlopen(url).close()
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    # A RuntimeError is a file that arrived, or lay in the cache, damaged.
+    except (OSError, HTTPException, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        where = f" from {url}" if url else ""
+        raise DownloadError(f"cannot load the pretrained weights of {name}{where}: {error}") from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
-def _with_weights(build: Callable[..., nn.Module], weights: str) -> nn.Module:
-    """A model with random weights, or those of a file; of as many classes as the file has."""
+def _with_weights(build: Callable[..., nn.Module], weights: str, count: int) -> tuple[nn.Module, int]:
+    """A model with random weights, or those of a file, and how many classes it tells apart.
+
+    build makes one of `count` classes, or of num_classes.
+    """
     model = build()
     if weights == "random":
-        return model
+        return model, count
     state = _read_state_dict(weights)
-    own = model.state_dict()
-    differing = {
-        (own[key].shape[0], tensor.shape[0]) if own[key].shape[1:] == tensor.shape[1:] else None
-        for key, tensor in state.items()
-        if key in own and own[key].ndim and own[key].shape != tensor.shape
+    heads = {
+        (len(own), len(state[key]))
+        for key, own in model.state_dict().items()
+        if key in state and own.ndim == state[key].ndim and own.shape[:1] != state[key].shape[:1]
     }
-    raise NotImplementedError
+    if len(heads) == 1 and (head := heads.pop())[0] == count:
+        count = head[1]
+        model = build(num_classes=count)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise NetworkError(f"{weights!r} does not fit: {textwrap.shorten(str(error), 240)}") from None
+    return model, count
+
+
+def _read_state_dict(path: str) -> dict[str, Tensor]:
+    if not os.path.isfile(path):
+        raise NetworkError(f"no such file of weights: {path!r}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise NetworkError(f"no permission to read {path!r}") from None
+    # A file of any other kind is read as a pickle, which can fail in any way.
+    except Exception as error:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            reason = "holds objects other than tensors, whose code is not run; save model.state_dict() instead"
+        else:
+            reason = "is no file that torch.save wrote, or a damaged one"
+        raise NetworkError(f"{path!r} {reason}") from None
+    state = _unwrapped(content)
+    named = isinstance(state, Mapping) and [isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()]
+    if not (named and all(named)):
+        raise NetworkError(f"{path!r} holds no state dict: names of parameters and their tensors")
+    prefix = "module." if all(key.startswith("module.") for key in state) else ""  # of DataParallel
+    return {key.removeprefix(prefix): value for key, value in state.items()}
+
+
+def _unwrapped(content: Any) -> Any:
+    """The state dict in what training scripts save around it."""
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            return _unwrapped(content[key])
+    return content
+
+
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"class {index}" for index in range(count))
+
+
+def _close(name: str, names: Sequence[str]) -> list[str]:
+    return difflib.get_close_matches(name, names, n=4, cutoff=0.4) or list(names[:4])
+
+
+def _listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))

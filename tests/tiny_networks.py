@@ -13,6 +13,10 @@ class Network(nn.Module):
     def forward(self, x):
         return self.head(self.features(x))
 
+    def with_activations(self, features: Tensor, activations: Tensor) -> Tensor:
+        """The features with other activations (B, C, *S) in them."""
+        return activations
+
 
 class ConvNet(Network):
     """Convolutions over 1, 2 or 3 axes, then a head that is not linear, so that gradients differ over space."""
@@ -65,6 +69,9 @@ class Tokens(Network):
     def to_activations(tokens: Tensor) -> Tensor:
         return tokens[:, 1:].reshape(len(tokens), 4, 4, -1).permute(0, 3, 1, 2)
 
+    def with_activations(self, features: Tensor, activations: Tensor) -> Tensor:
+        return torch.cat([features[:, :1], activations.flatten(2).mT], 1)
+
 
 class ChannelsLast(Network):
     """Features as (B, H, W, C), like a Swin's."""
@@ -84,6 +91,9 @@ class ChannelsLast(Network):
     @staticmethod
     def to_activations(x: Tensor) -> Tensor:
         return x.permute(0, 3, 1, 2)
+
+    def with_activations(self, features: Tensor, activations: Tensor) -> Tensor:
+        return activations.permute(0, 2, 3, 1)
 
 
 def make(name: str, dtype: torch.dtype = torch.float64) -> tuple[Network, nn.Module, Tensor]:

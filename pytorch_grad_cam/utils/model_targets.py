@@ -153,6 +153,10 @@ class Targets:
         rows = zip(self.rows, images, strict=True)
         return torch.stack([torch.stack([_scalar(target, image) for target in row]) for row, image in rows])
 
+    def of_copies(self, image: int, copies: int) -> "Targets":
+        """The targets of one image, for a batch of copies of it."""
+        return Targets((self.rows[image],) * copies)
+
     @property
     def classes(self) -> list[list[int]] | None:
         """The classes (B x K), or None where a target is not the score of a class."""

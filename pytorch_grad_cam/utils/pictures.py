@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class PictureError(ValueError):
-    """A file that cannot be read as a picture; the message names the file and the reason."""
+    """A file that cannot be read as a picture, or pixels that cannot be written as one; the message says why."""
 
 
 def open_picture(path: str | os.PathLike[str]) -> "Image":
@@ -31,22 +31,32 @@ def open_picture(path: str | os.PathLike[str]) -> "Image":
         raise PictureError(f"{os.fspath(path)!r} is a folder, expected a picture file")
     try:
         # Pillow warns of pictures that it then reads, and refuses those of twice that size.
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as file:
-            return _to_rgb(ImageOps.exif_transpose(file))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as file:
+                return _to_rgb(ImageOps.exif_transpose(file))
     except UnidentifiedImageError:
         reason = "no picture of a kind that Pillow knows" if os.path.getsize(path) else "the file is empty"
-    # What Pillow's decoders raise on damaged files is an open set: OSError, SyntaxError, EOFError, struct.error and more.
+    # What Pillow raises on damaged files is an open set: OSError, SyntaxError, EOFError, struct.error and more.
     except Exception as error:
         reason = str(error) or type(error).__name__
     raise PictureError(f"cannot read {os.fspath(path)!r}: {reason}")
 
 
 def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """RGB pixels (H, W, 3) as a JPEG file of quality 95."""
+    """RGB pixels (H, W, 3) as a JPEG file of quality 95.
+
+    Raises:
+        PictureError: if they are too many for the format.
+    """
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    try:
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=95)
+    except (OSError, ValueError) as error:
+        height, width = pixels.shape[:2]
+        raise PictureError(f"a JPEG cannot hold {width} x {height} pixels: {error}") from error
     return buffer.getvalue()
 
 

@@ -1,0 +1,311 @@
+"""The command line, `grad-cam` or `python cam.py`: which pixels made a network name a picture."""
+
+import argparse
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pytorch_grad_cam import METHODS, BaseCAM, Explanation, GuidedBackpropReLUModel, __version__
+from pytorch_grad_cam.networks import DownloadError, Network, NetworkError, Preset, load_network
+from pytorch_grad_cam.utils.find_layers import layer_name
+from pytorch_grad_cam.utils.image import deprocess_image, resize, show_cam_on_image
+from pytorch_grad_cam.utils.pictures import PictureError, encode_jpeg, open_picture, write_whole
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+EXAMPLES = """\
+examples:
+  %(prog)s
+      the bundled network explains the bundled scene; nothing is downloaded
+
+  %(prog)s --image-path dog.jpg --category "golden retriever" --whole-picture
+      why ResNet-50 sees a golden retriever, laid over all of the photograph
+
+  %(prog)s --image-path a.png --model resnet18 --weights my.pt --method LayerCAM
+      torchvision's ResNet-18 with your own weights, and another method
+
+Three pictures are written for a class:
+  METHOD_cam.jpg     the map, laid over the picture as a heat map
+  METHOD_gb.jpg      guided backpropagation: the pixels that speak for the class
+  METHOD_cam_gb.jpg  the product of the two
+Of several classes, each has its name after METHOD. Underscores will do for the
+dashes within options: --image_path.
+"""
+
+
+class UsageError(ValueError):
+    """Something that was asked for and cannot be done; the message is for the user."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, without the usage."""
+        self.exit(2, f"{self.prog}: error: {' '.join(message.split())}\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options of the command line."""
+    parser = _Parser(
+        prog="cam.py" if Path(sys.argv[0]).name == "cam.py" else "grad-cam",
+        description="Show which pixels made a vision network decide: Class Activation Maps.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"grad-cam {__version__}")
+
+    what = parser.add_argument_group("what to explain")
+    what.add_argument("--image-path", metavar="FILE", help="a picture of any kind (default: the bundled scene)")
+    what.add_argument(
+        "--category",
+        metavar="CLASS",
+        nargs="+",
+        action="extend",
+        help="class, by index or name; several give one set of files each (default: the best one)",
+    )
+
+    network = parser.add_argument_group("the network")
+    network.add_argument(
+        "--model",
+        metavar="NAME",
+        help="demo (the bundled one), a classifier of torchvision such as resnet18, or timm/NAME "
+        "(default: demo for the bundled scene, resnet50 for a picture)",
+    )
+    network.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="a state dict of the model, of any number of classes; or 'random' (default: the pretrained weights)",
+    )
+    network.add_argument("--device", metavar="DEVICE", default="cpu", help="cpu, cuda, cuda:1 or mps (default: cpu)")
+    network.add_argument("--use-cuda", action="store_const", dest="device", const="cuda", help="same as --device cuda")
+
+    how = parser.add_argument_group("how to explain it")
+    how.add_argument(
+        "--method", metavar="METHOD", type=_method, default="gradcam", help=f"{', '.join(METHODS)} (default: gradcam)"
+    )
+    how.add_argument(
+        "--target-layer",
+        metavar="LAYER",
+        nargs="+",
+        action="extend",
+        help="dotted name such as layer4.-1; the maps of several are averaged (default: the last with positions)",
+    )
+    how.add_argument("--aug-smooth", action="store_true", help="average over six flipped, brighter and darker copies")
+    how.add_argument("--eigen-smooth", action="store_true", help="keep the first principal component only: less noise")
+    how.add_argument(
+        "--batch-size",
+        metavar="N",
+        type=_positive,
+        help="copies of the picture at once, for methods that need many (default: chosen for you)",
+    )
+
+    output = parser.add_argument_group("what to write")
+    output.add_argument("--output-dir", metavar="DIR", type=Path, default=Path("output"), help="default: output")
+    output.add_argument(
+        "--whole-picture",
+        action="store_true",
+        help="lay the map over all of the original picture, not over the part that the network saw",
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Explain a picture, write the result and say so.
+
+    Args:
+        argv: the arguments; None takes those of the process.
+
+    Returns:
+        0, or 130 if it was interrupted
+
+    Raises:
+        SystemExit: with code 2, after one line on standard error, if what was asked for cannot be done.
+    """
+    parser = make_parser()
+    options = parser.parse_args([_with_dashes(argument) for argument in (sys.argv[1:] if argv is None else argv)])
+    try:
+        report = run(options, parser.prog)
+    except (UsageError, PictureError, NetworkError) as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        return 130
+    # A file name, or a console, may have letters that the other has not.
+    encoding = sys.stdout.encoding or "utf-8"
+    print(report.encode(encoding, "backslashreplace").decode(encoding))
+    return 0
+
+
+def run(options: argparse.Namespace, prog: str) -> str:
+    """Do what the options ask for; the lines that say what was done.
+
+    Raises:
+        UsageError, PictureError, NetworkError: if it cannot be done; then nothing has been written.
+    """
+    _check_writable(options.output_dir)
+    device = _device(options.device)
+    picture = _picture(options.image_path)
+    network = _network(options, prog)
+    asked = list(dict.fromkeys(network.class_index(text) for text in options.category or ()))
+    inputs = network.preset.to_input(picture)
+
+    cam, explanation, guided = _explain(network, device, inputs, asked, options)
+    targets: Any = explanation.targets
+    classes, scores = targets.classes[0], cast(Tensor, explanation.scores)[0].tolist()
+    maps = explanation.maps[0].float().cpu()
+    files = {}
+    for stem, heat, gradients in zip(_stems(options.method, network, classes), maps, guided, strict=True):
+        overlay = _on_whole_picture if options.whole_picture else _on_input
+        files[f"{stem}_cam.jpg"] = encode_jpeg(overlay(heat, picture, inputs, network.preset))
+        files[f"{stem}_gb.jpg"] = encode_jpeg(deprocess_image(gradients))
+        files[f"{stem}_cam_gb.jpg"] = encode_jpeg(deprocess_image(heat.numpy()[..., None] * gradients))
+    written = _write(options.output_dir, files)
+
+    layers = ", ".join(layer_name(network.model, layer) for layer in cam.target_layers or ())
+    weights = {None: "", "random": ", random weights"}.get(options.weights, f", weights of {options.weights}")
+    names = [network.classes[index] for index in classes]
+    labels = [name if name == f"class {i}" else f"{name} ({i})" for name, i in zip(names, classes, strict=True)]
+    lines = [
+        ("picture", options.image_path or "the bundled scene"),
+        ("network", network.name + weights),
+        ("method", f"{type(cam).__name__} at layer {layers}"),
+        *(("class", f"{label}, score {score:.4g}") for label, score in zip(labels, scores, strict=True)),
+        *(("wrote", str(path)) for path in written),
+    ]
+    return "\n".join(f"{name:8} {value}" for name, value in lines)
+
+
+def _explain(
+    network: Network, device: torch.device, inputs: Tensor, classes: list[int], options: argparse.Namespace
+) -> tuple[BaseCAM, Explanation, list[NDArray[np.float32]]]:
+    """The maps of the classes, or of the best one, and the guided gradients (H, W, 3) of each."""
+    try:
+        network.model.to(device)
+        cam = METHODS[options.method](network.model, options.target_layer, batch_size=options.batch_size)
+        explanation = cam.explain(inputs, [classes] if classes else None, options.aug_smooth, options.eigen_smooth)
+        targets: Any = explanation.targets
+        backpropagation = GuidedBackpropReLUModel(network.model)
+        guided = [backpropagation(inputs, category) for category in targets.classes[0]]
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise UsageError(f"{error}{_origin(error)}") from error
+    if not (explanation.maps.isfinite().all() and np.isfinite(guided).all()):
+        raise UsageError(f"the maps or gradients of {network.name} are not finite: check its weights")
+    return cam, explanation, guided
+
+
+def _origin(error: Exception) -> str:
+    """Where an error comes from that is not this library's own: it may be a bug and not the user's doing."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    if Path(__file__).parent in Path(frame.filename).parents:
+        return ""
+    return f" ({type(error).__name__} in {frame.filename}, line {frame.lineno})"
+
+
+def _on_input(heat: Tensor, picture: "Image", inputs: Tensor, preset: Preset) -> NDArray[np.uint8]:
+    return show_cam_on_image(preset.to_rgb(inputs), heat.numpy(), use_rgb=True)
+
+
+def _on_whole_picture(heat: Tensor, picture: "Image", inputs: Tensor, preset: Preset) -> NDArray[np.uint8]:
+    pixels = np.array(picture)
+    x0, y0, x1, y1 = preset.crop_box(picture.size)
+    seen = pixels[y0:y1, x0:x1]
+    heat = resize(heat[None, None], seen.shape[:2])[0, 0]
+    seen[:] = show_cam_on_image(seen.astype(np.float32) / 255, heat.numpy(), use_rgb=True)
+    return pixels
+
+
+def _stems(method: str, network: Network, classes: list[int]) -> list[str]:
+    """The beginnings of the file names; of several classes each its own."""
+    if len(classes) == 1:
+        return [method]
+    names = [re.sub(r"[^\w-]+", "_", network.classes[index]) for index in classes]
+    folded = [name.casefold() for name in names]  # some file systems do not tell "Cardigan" from "cardigan"
+    return [
+        f"{method}_{name}" if folded.count(name.casefold()) == 1 else f"{method}_{name}_{index}"
+        for name, index in zip(names, classes, strict=True)
+    ]
+
+
+def _check_writable(directory: Path) -> None:
+    """Find out before the work is done; the folder itself is made after it."""
+    existing = next(path for path in (directory, *directory.absolute().parents) if os.path.exists(path))
+    if not existing.is_dir():
+        raise UsageError(f"cannot write to {str(directory)!r}: {str(existing)!r} is no folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write to {str(directory)!r}: no permission to write in {str(existing)!r}")
+
+
+def _write(directory: Path, files: dict[str, bytes]) -> list[Path]:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            write_whole(directory / name, data)
+    except OSError as error:
+        raise UsageError(f"cannot write to {str(directory)!r}: {error.strerror}") from error
+    return [directory / name for name in files]
+
+
+def _picture(path: str | None) -> "Image":
+    if path is not None:
+        return open_picture(path)
+    from PIL import Image
+
+    from pytorch_grad_cam.demo.scenes import both
+
+    return Image.fromarray(both().image)
+
+
+def _network(options: argparse.Namespace, prog: str) -> Network:
+    try:
+        default = "demo" if options.image_path is None else "resnet50"
+        return load_network(default if options.model is None else options.model, options.weights)
+    except DownloadError as error:
+        if options.model is not None:
+            raise
+        advice = "to choose the network: --model NAME, --weights FILE or --weights random"
+        warning = f"{prog}: warning: {error}; using the bundled network of pictograms instead; {advice}"
+        print(" ".join(warning.split()), file=sys.stderr)
+        return load_network("demo")
+
+
+def _device(text: str) -> torch.device:
+    try:
+        device = torch.device(text)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        raise UsageError(f"no device {text!r}, expected cpu, cuda, cuda:1 or mps")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
+    if (device.index or 0) >= count:
+        raise UsageError(f"device {text!r} is not available: PyTorch finds {count} of {device.type}")
+    return device
+
+
+def _method(text: str) -> str:
+    wanted = text.lower()
+    for name, method in METHODS.items():
+        if wanted in (name.lower(), method.__name__.lower()):
+            return name
+    raise argparse.ArgumentTypeError(f"no method {text!r}, expected one of {', '.join(METHODS)}")
+
+
+def _positive(text: str) -> int:
+    if re.fullmatch(r"\d+", text) and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+
+
+def _with_dashes(argument: str) -> str:
+    """The one spelling of an option that the parser knows."""
+    if not argument.startswith("--"):
+        return argument
+    option, equals, value = argument.partition("=")
+    return option.replace("_", "-") + equals + value

@@ -1,0 +1,79 @@
+"""What methods share that score many changed copies of an image: chunks that fit the device, a progress bar."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytorch_grad_cam.base_cam import BaseCAM, LayerEvidence
+
+# Enough work for one pass, and small enough for the cache of a CPU.
+_BYTES_PER_CHUNK = {"cpu": 8 * 2**20, "cuda": 512 * 2**20}
+
+
+class PerturbationCAM(BaseCAM):
+    """A method that weights a channel by the scores of copies of the image that were changed there; no gradients.
+
+    Args:
+        progress: show a progress bar; None shows it on a terminal.
+        others: as BaseCAM takes them; batch_size is how many copies run at once, None suits the device. Where memory
+            runs out the number is halved.
+    """
+
+    uses_gradients = False
+
+    def __init__(self, *others: Any, progress: bool | None = None, **named: Any) -> None:
+        super().__init__(*others, **named)
+        self.progress = progress
+
+    def channel_weights(self, evidence: LayerEvidence) -> Tensor:
+        """The weights of each image in turn, (B, K, C, 1, 1)."""
+        from tqdm import tqdm
+
+        images, channels = len(evidence.inputs), evidence.activations.shape[2]
+        hidden = None if self.progress is None else not self.progress
+        with tqdm(total=images * channels, disable=hidden, desc=type(self).__name__, leave=False) as bar:
+            weights = torch.stack([self.image_weights(evidence, image, bar.update) for image in range(images)])
+        return weights.reshape(*weights.shape, *[1] * len(evidence.spatial))
+
+    def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
+        """The weights (K, C) of one image of the batch; `advance` moves the progress bar by some channels."""
+        raise NotImplementedError
+
+    def chunk(self, bytes_per_copy: int, device: torch.device) -> int:
+        """How many copies to run at once."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return max(1, _BYTES_PER_CHUNK.get(device.type, _BYTES_PER_CHUNK["cuda"]) // bytes_per_copy)
+
+
+def scores_in_chunks(
+    score: Callable[[Tensor], Tensor], channels: Tensor, chunk: int, advance: Callable[[int], Any]
+) -> Tensor:
+    """The scores (n, K) of copies that were changed in n channels, one each.
+
+    Args:
+        score: some of the channels, (m,), to the scores (m, K) of the copies changed there.
+        channels: (n,)
+        chunk: m at most; where memory runs out it is halved.
+        advance: is told m.
+    """
+    parts: list[Tensor] = []
+    done = 0
+    while done < len(channels):
+        part = channels[done : done + chunk]
+        try:
+            parts.append(score(part))
+        except RuntimeError as error:
+            if chunk == 1 or not _out_of_memory(error):
+                raise
+            chunk //= 2
+        else:
+            done += len(part)
+            advance(len(part))
+    return torch.cat(parts)
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)

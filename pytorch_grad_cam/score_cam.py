@@ -1,0 +1,59 @@
+"""Score-CAM."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pytorch_grad_cam.base_cam import LayerEvidence
+from pytorch_grad_cam.perturbation import PerturbationCAM, scores_in_chunks
+from pytorch_grad_cam.utils.image import rescale, resize
+
+
+class ScoreCAM(PerturbationCAM):
+    r"""Score-CAM: weight a channel by the score of the image seen through it; no gradients.
+
+        H_c = rescale(resize(A_c)),    w = softmax_c y(X * H_c)        (eq. 5 to 7 and algorithm 1)
+
+    Wang et al., 2020, https://arxiv.org/abs/1910.01279
+
+    Differs from the paper: nothing; a baseline score, the same for every channel, cancels in the softmax.
+
+    Args:
+        channels: how many of the most varied channels to use; the others weigh 0. None uses all.
+        others: as PerturbationCAM takes them.
+
+    Example:
+        >>> ScoreCAM(model, [model.features])(images).shape
+        (2, 32, 32)
+    """
+
+    def __init__(self, *others: Any, channels: int | None = None, **named: Any) -> None:
+        super().__init__(*others, **named)
+        if channels is not None and channels < 1:
+            raise ValueError(f"channels is {channels}, expected at least 1, or None for all")
+        self.channels = channels
+
+    def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
+        """Softmax over channels of the scores of the masked images, (K, C)."""
+        activations, picture = evidence.activations[image], evidence.inputs[image : image + 1]
+
+        def score(channels: Tensor) -> Tensor:
+            masks = rescale(resize(activations[:, channels], picture.shape[2:]))[0].unsqueeze(1)
+            copies = picture * masks.to(picture.dtype)
+            if copies.device.type == "cpu" and copies.ndim == 4:  # the faster order for convolutions there
+                copies = copies.contiguous(memory_format=torch.channels_last)
+            return evidence.targets.of_copies(image, len(channels)).scores(self.model(copies)).to(activations.dtype)
+
+        spread = activations[0].flatten(1).std(dim=1, correction=0)
+        varied, flat = (spread > 0).nonzero().flatten(), (spread == 0).nonzero().flatten()
+        if self.channels is not None:
+            varied, flat = spread.topk(min(self.channels, len(varied))).indices, flat[:0]
+        # The mask of a flat channel is 0 everywhere: one score stands for all of them.
+        scored = torch.cat([varied, flat[:1]])
+        scores = scores_in_chunks(score, scored, self.chunk(8 * picture.nbytes, picture.device), advance).mT
+        every = scores.new_full((len(scores), activations.shape[1]), -torch.inf)
+        every[:, flat] = scores[:, -1:]
+        every[:, scored] = scores
+        return every.softmax(dim=1)

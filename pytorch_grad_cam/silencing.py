@@ -1,0 +1,87 @@
+"""Copies of a layer's output with one channel silenced in each, in whatever layout the output is."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from pytorch_grad_cam.replay import repeat
+
+
+class SilencedCopies:
+    """Copies of what a layer returned for one image; what no channel reaches, such as a class token, stays untouched.
+
+    Args:
+        output: what the layer returned, of any structure.
+        transform: from there to activations (1, C, *S).
+        value: of a silenced channel.
+
+    Attributes:
+        live: the channels that are not silent anyway, (n,).
+        nbytes: size of one copy.
+    """
+
+    def __init__(self, output: Any, transform: Callable[[Any], Tensor], value: float) -> None:
+        self._leaves, self._structure = tree_flatten(output)
+        self._index, self._positions = _positions_of_channels(self._leaves, self._structure, transform)
+        self._tensor: Tensor = self._leaves[self._index]
+        self._values = self._tensor.flatten()[self._positions]
+        self._silence = value
+        self._buffer: Tensor | None = None
+        self.live = (self._values != value).any(dim=1).nonzero().flatten()
+        self.nbytes = self._tensor.nbytes
+
+    @contextmanager
+    def silenced(self, channels: Tensor) -> Iterator[Any]:
+        """One copy for each of some channels, that one silenced; they stand in a buffer that is used again."""
+        copies = len(channels)
+        if self._buffer is None or len(self._buffer) < copies:
+            self._buffer = self._tensor.flatten().repeat(copies, 1)
+        buffer, positions = self._buffer[:copies], self._positions[channels]
+        buffer.scatter_(1, positions, self._silence)
+        version = buffer._version
+        try:
+            yield self._with_tensor(buffer.view(-1, *self._tensor.shape[1:]), copies)
+        finally:
+            if buffer._version == version:
+                buffer.scatter_(1, positions, self._values[channels])
+            else:  # an in-place operation of the model went over it
+                self._buffer = None
+
+    def _with_tensor(self, tensor: Tensor, copies: int) -> Any:
+        leaves = [tensor if i == self._index else repeat(leaf, copies) for i, leaf in enumerate(self._leaves)]
+        return tree_unflatten(leaves, self._structure)
+
+
+def _positions_of_channels(leaves: list[Any], structure: Any, transform: Callable[[Any], Tensor]) -> tuple[int, Tensor]:
+    """Which of an output's tensors holds the activations, and where its channels lie in it when flattened, (C, P).
+
+    The numbers of the channels are pulled back through the transform, as gradients are.
+    """
+    with torch.enable_grad():
+        inputs = [
+            torch.zeros_like(leaf, dtype=torch.float32).requires_grad_() if _is_real(leaf) else leaf for leaf in leaves
+        ]
+        activations = transform(tree_unflatten(inputs, structure))
+    channels = activations.shape[1]
+    numbers = torch.arange(1.0, channels + 1, device=activations.device)
+    numbers = numbers.view(-1, *[1] * (activations.ndim - 2)).expand_as(activations)
+    sources = [index for index, leaf in enumerate(leaves) if _is_real(leaf)]
+    pulled = torch.autograd.grad(
+        activations, [inputs[i] for i in sources], numbers, retain_graph=True, allow_unused=True
+    )
+    index, weighted = next((i, gradient) for i, gradient in zip(sources, pulled, strict=True) if gradient is not None)
+    (weight,) = torch.autograd.grad(activations, inputs[index], torch.ones_like(activations))
+    number = torch.where(weight == 0, 0, weighted / weight).flatten()
+
+    order = number.argsort(stable=True)[(number == 0).sum() :]
+    if len(order) % channels or (number[order].view(channels, -1) - numbers.flatten(2)[0, :, :1]).abs().max() > 1e-3:
+        raise ValueError("reshape_transform mixes channels; expected one that keeps the values of each channel apart")
+    return index, order.view(channels, -1)
+
+
+def _is_real(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
