@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 import torch
@@ -158,8 +158,7 @@ def run(options: argparse.Namespace, prog: str) -> str:
     inputs = network.preset.to_input(picture)
 
     cam, explanation, guided = _explain(network, device, inputs, asked, options)
-    targets: Any = explanation.targets
-    classes, scores = targets.classes[0], cast(Tensor, explanation.scores)[0].tolist()
+    classes, scores = _classes(explanation), explanation.scores[0].tolist()
     maps = explanation.maps[0].float().cpu()
     files = {}
     for stem, heat, gradients in zip(_stems(options.method, network, classes), maps, guided, strict=True):
@@ -174,7 +173,7 @@ def run(options: argparse.Namespace, prog: str) -> str:
     names = [network.classes[index] for index in classes]
     labels = [name if name == f"class {i}" else f"{name} ({i})" for name, i in zip(names, classes, strict=True)]
     lines = [
-        ("picture", options.image_path or "the bundled scene"),
+        ("picture", options.image_path or "the bundled scene, examples/both.png"),
         ("network", network.name + weights),
         ("method", f"{type(cam).__name__} at layer {layers}"),
         *(("class", f"{label}, score {score:.4g}") for label, score in zip(labels, scores, strict=True)),
@@ -191,14 +190,19 @@ def _explain(
         network.model.to(device)
         cam = METHODS[options.method](network.model, options.target_layer, batch_size=options.batch_size)
         explanation = cam.explain(inputs, [classes] if classes else None, options.aug_smooth, options.eigen_smooth)
-        targets: Any = explanation.targets
         backpropagation = GuidedBackpropReLUModel(network.model)
-        guided = [backpropagation(inputs, category) for category in targets.classes[0]]
+        guided = [backpropagation(inputs, category) for category in _classes(explanation)]
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
         raise UsageError(f"{error}{_origin(error)}") from error
     if not (explanation.maps.isfinite().all() and np.isfinite(guided).all()):
         raise UsageError(f"the maps or gradients of {network.name} are not finite: check its weights")
     return cam, explanation, guided
+
+
+def _classes(explanation: Explanation) -> list[int]:
+    classes = explanation.targets.classes
+    assert classes is not None, "this command line explains classes only"
+    return classes[0]
 
 
 def _origin(error: Exception) -> str:
