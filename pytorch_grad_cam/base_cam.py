@@ -120,6 +120,8 @@ class BaseCAM:
         elif older:
             raise TypeError(f"{type(self).__name__} takes model, target_layers and reshape_transform by position")
         self.model = prepare_model(model, use_cuda)
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, expected at least 1, or None to choose")
         layers = _either("target_layers", target_layers, "target_layer", target_layer)
         self.target_layers = None if layers is None else resolve_layers(self.model, layers)
         self.reshape_transform = reshape_transform

@@ -6,9 +6,11 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from tiny_networks import NAMES, GapNet, make
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_networks import NAMES, ConvNet, GapNet, make
 
-from pytorch_grad_cam import METHODS, GradCAM, GradCAMPlusPlus
+from pytorch_grad_cam import METHODS, GradCAM, GradCAMPlusPlus, XGradCAM
 
 methods = pytest.mark.parametrize("method", METHODS)
 networks = pytest.mark.parametrize("network", NAMES)
@@ -173,21 +175,71 @@ def test_gradcam_weights_of_a_gap_network_are_those_of_its_linear_layer():
     assert torch.allclose(explanation.weights[0].flatten(2), expected.expand(2, -1, -1), atol=1e-15)
 
 
-def test_gradcam_by_hand():
-    """Two channels on 1 x 2 positions, score = 3 a + b + 2 c: weights (2, 1), map 2 A_1 + A_2."""
+def test_gradcam_and_xgradcam_agree_on_a_gap_network():
+    network, inputs = GapNet().double().eval(), torch.randn(2, 3, 5, 7).double()
+    maps = [
+        method(network, network.features).explain(inputs, [[0, 1]] * 2).layer_maps[0] for method in (GradCAM, XGradCAM)
+    ]
+    assert torch.allclose(*maps, atol=1e-15)
 
-    class Hand(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = torch.nn.Identity()
 
-        def forward(self, x):
-            x = self.layer(x)
-            return (3 * x[:, 0, 0, 0] + x[:, 0, 0, 1] + 2 * x[:, 1, 0, 0]).unsqueeze(1)
+class Hand(torch.nn.Module):
+    """Two channels A on two positions, y = 3 A_11 + A_12 + 2 A_21: gradients (3, 1) and (2, 0)."""
 
-    network = Hand()
-    explanation = GradCAM(network, network.layer).explain(torch.tensor([[[[1.0, 2.0]], [[-5.0, 4.0]]]]), 0)
-    assert explanation.weights[0].flatten().tolist() == [2.0, 1.0]
-    assert explanation.layer_maps[0].flatten().tolist() == [-3.0, 8.0]
-    assert explanation.scores.tolist() == [[3.0 + 2.0 - 10.0]]
-    assert explanation.maps.flatten().tolist() == [0.0, 1.0]
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Identity()
+
+    def forward(self, x):
+        x = self.layer(x)
+        return (3 * x[:, 0, 0, 0] + x[:, 0, 0, 1] + 2 * x[:, 1, 0, 0]).unsqueeze(1)
+
+
+BY_HAND = {
+    "gradcam": [2 * 1 + 1 * -5, 2 * 2 + 1 * 4],
+    # alpha of the first channel 1 / (2 + 3 * 3) and 1 / (2 + 3 * 1); of the second 0, as 2 + -1 * 2 is 0.
+    "gradcam++": [3 / 11 + 1 / 5, 2 * (3 / 11 + 1 / 5)],
+    # (3 * 1 + 1 * 2) / 3 and (2 * -5) / -1
+    "xgradcam": [5 / 3 * 1 + 10 * -5, 5 / 3 * 2 + 10 * 4],
+    "layercam": [3 * 1 + 2 * -5, 1 * 2],
+    # Centred: (-0.5, 0.5) and (-4.5, 4.5).
+    "eigencam": [-(20.5**0.5), 20.5**0.5],
+    # Centred: (0.5, -0.5) and (-5, 5).
+    "eigengradcam": [-(25.25**0.5), 25.25**0.5],
+    # y = -5, without the first channel -10, without the second 5: weights 5 / 5 and -10 / 5.
+    "ablationcam": [1 * 1 - 2 * -5, 1 * 2 - 2 * 4],
+    # Both channels as masks let the second position through: y = 2 for both, weights 1 / 2.
+    "scorecam": [(1 - 5) / 2, (2 + 4) / 2],
+}
+
+
+@methods
+def test_by_hand(method):
+    network, image = Hand(), torch.tensor([[[[1.0, 2.0]], [[-5.0, 4.0]]]])
+    explanation = METHODS[method](network, network.layer).explain(image, 0)
+    assert explanation.scores.tolist() == [[-5.0]]
+    assert explanation.layer_maps[0].flatten().tolist() == pytest.approx(BY_HAND[method], rel=1e-6)
+    low, high = BY_HAND[method]
+    assert explanation.maps.flatten().tolist() == [float(low > high), float(high > low)]
+
+
+@methods
+@settings(max_examples=12, deadline=None)
+@given(
+    axes=st.integers(1, 3),
+    size=st.integers(4, 9),
+    batch=st.integers(1, 4),
+    scale=st.sampled_from([1e-8, 1.0, 1e8]),
+    seed=st.integers(0, 1000),
+)
+def test_any_shape_batch_and_scale(method, axes, size, batch, scale, seed):
+    torch.manual_seed(seed)
+    network = ConvNet(axes).eval()
+    inputs = torch.randn(batch, 3, *range(size, size + axes)) * scale
+    cam = METHODS[method](network, network.features, batch_size=size)
+    maps = cam(inputs, [[0, 1]] * batch)
+    assert maps.shape == (batch, 2, *inputs.shape[2:])
+    assert maps.dtype == np.float32
+    assert np.isfinite(maps).all()
+    assert maps.min() >= 0
+    assert maps.max() <= 1

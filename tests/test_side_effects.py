@@ -12,6 +12,7 @@ methods = pytest.mark.parametrize("method", METHODS)
 def snapshot(model):
     return {
         "modules": [(name, id(module)) for name, module in model.named_modules()],
+        "attributes": [sorted(vars(module)) for module in model.modules()],
         "training": [module.training for module in model.modules()],
         "values": {
             name: (id(value), value.clone(), value._version) for name, value in model.state_dict(keep_vars=True).items()
@@ -124,6 +125,7 @@ def test_guided_backpropagation(model):
     GuidedBackpropReLUModel(model)(images)
     assert equal(snapshot(model), before)
     model.fault = KeyboardInterrupt()
+    before = snapshot(model)
     with pytest.raises(KeyboardInterrupt):
         GuidedBackpropReLUModel(model)(images)
     assert equal(snapshot(model), before)

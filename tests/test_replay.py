@@ -1,0 +1,240 @@
+"""Replay gives what whole forward passes give, and where it cannot, whole forward passes are taken."""
+
+import logging
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from tiny_networks import ConvNet, GapNet, Network
+from torch import nn
+
+from pytorch_grad_cam import AblationCAM
+from pytorch_grad_cam.replay import tail_of
+from pytorch_grad_cam.silencing import SilencedCopies
+from pytorch_grad_cam.utils.find_layers import resolve_layers
+from pytorch_grad_cam.utils.reshape_transforms import find_layout
+
+TORCHVISION = {
+    "resnet50": "layer4.-1",
+    "vgg16": "features",
+    "densenet121": "features",
+    "inception_v3": "Mixed_7c",
+    "mobilenet_v3_large": "features",
+    "convnext_tiny": "features",
+    "vit_b_16": "encoder.layers.-1.ln_1",
+    "swin_t": "features.7.1.norm1",
+}
+
+
+def silenced_by_hand(model, layer, inputs, channels, transform=lambda x: x, call=1):
+    """Scores (n, N) from one whole forward pass for each channel, silenced in place by a hook on a leaf copy."""
+    rows = []
+    for channel in channels:
+        calls = []
+
+        def silence(module, args, output, channel=channel, calls=calls):
+            calls.append(1)
+            if len(calls) != call:
+                return None
+            output = output.clone()
+            transform(output)[:, channel] = 0  # a view
+            return output
+
+        handle = layer.register_forward_hook(silence)
+        with torch.no_grad():
+            rows.append(model(inputs)[0])
+        handle.remove()
+    return torch.stack(rows)
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization")
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_torchvision_networks_are_replayed_exactly(name, caplog):
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(name).eval()
+    if name == "vit_b_16":  # its head starts at zero
+        nn.init.normal_(model.heads.head.weight, std=0.02)
+    model.double()  # so that a difference is no rounding
+    (layer,) = resolve_layers(model, TORCHVISION[name])
+    inputs = torch.randn(1, 3, *([224] * 2 if name == "vit_b_16" else [128, 160])).double()
+    record = {}
+    handle = layer.register_forward_hook(lambda _, __, output: record.update(output=output))
+    with torch.no_grad():
+        expected = model(inputs)[0, :5]
+        handle.remove()
+        output = record["output"].clone()
+        transform = find_layout(output, inputs)
+        with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
+            tail = tail_of(model, layer, inputs, output, lambda outputs, _: outputs[:, :5], expected)
+        assert not caplog.records, "it fell back"
+        copies = SilencedCopies(output, transform, 0.0)
+        channels = copies.live[[0, 1, -1]]
+        with copies.silenced(channels) as changed:
+            found = tail(changed, 3)
+    scores = silenced_by_hand(model, layer, inputs, channels, transform)[:, :5]
+    weights, by_hand = ((expected - s) / expected.abs() for s in (found, scores))
+    assert (weights - by_hand).abs().max() < 1e-9
+    assert by_hand.any()
+
+
+def ablation_by_hand(model, layer, inputs, category, transform=lambda x: x, call=1):
+    """The weights (B, C) from whole forward passes."""
+    rows = []
+    for image in inputs.split(1):
+        channels = range(AblationCAM(model, layer).explain(image, category).evidence[0].activations.shape[2])
+        score = model(image)[0, category].detach()
+        silenced = silenced_by_hand(model, layer, image, channels, transform, call)[:, category]
+        rows.append((score - silenced) / score.abs())
+    return torch.stack(rows)
+
+
+def ablation(model, layer, inputs, category):
+    return AblationCAM(model, layer).explain(inputs, category).weights[0].flatten(1)
+
+
+class Stateful(ConvNet):
+    """Every pass is another function: a replay does not give the scores again."""
+
+    passes = 0
+
+    def head(self, x):
+        self.passes += 1
+        return super().head(x) * (1 + self.passes * 1e-2)
+
+
+class InPlaceOnWhatWentBefore(Network):
+    """The layer's input, which a replay hands out as an expanded view, is changed in place after the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.before, self.features_, self.fc = nn.Conv2d(3, 6, 3), nn.Conv2d(6, 6, 1), nn.Linear(6, 4)
+
+    def features(self, x):
+        return self.before(x)
+
+    def head(self, x):
+        y = self.features_(x)
+        return self.fc((F.relu(x, inplace=True) + y).mean((2, 3)))
+
+
+class Twice(GapNet):
+    """The layer runs twice; its last call is the target."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 3, padding=1)
+
+    def head(self, x):
+        return super().head(self.conv(self.conv(x).tanh()).tanh())
+
+
+class Windows(Network):
+    """The layer sees four windows of each image as images of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.features_, self.fc = nn.Conv2d(3, 6, 1), nn.Conv2d(6, 5, 3, padding=1), nn.Linear(5, 4)
+
+    def features(self, x):
+        return self.stem(x)
+
+    def head(self, x):
+        b, c, h, w = x.shape
+        windows = x.reshape(b, c, 2, h // 2, 2, w // 2).permute(0, 2, 4, 1, 3, 5).flatten(0, 2)
+        windows = self.features_(windows).tanh()
+        return self.fc(windows.mean((2, 3)).reshape(b, 4, 5).square().mean(1))
+
+
+@pytest.mark.parametrize(
+    ("make", "layer", "call"),
+    [
+        (ConvNet, "features", 1),
+        (InPlaceOnWhatWentBefore, "features_", 1),
+        (Twice, "conv", 2),
+        (ConvNet, "features.0", 1),
+    ],
+)
+def test_weights_equal_those_of_whole_forward_passes(make, layer, call, images):
+    model, inputs = make().double().eval(), images.double()
+    module = model.get_submodule(layer)
+    expected = ablation_by_hand(model, module, inputs, 1, call=call)
+    assert torch.allclose(ablation(model, module, inputs, 1), expected, atol=1e-12)
+    assert expected.abs().max() > 1e-4
+
+
+def test_where_replay_fails_it_says_so_and_whole_passes_are_taken(images, caplog):
+    model = InPlaceOnWhatWentBefore().eval()
+    with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
+        ablation(model, model.features_, images[:1], 1)
+    assert "replay after Conv2d failed" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
+        ablation(Stateful().eval(), "features", images[:1], 1)
+    assert "replay after Sequential gives" in caplog.text
+
+
+def test_a_batch_folded_into_another_axis_is_replayed(images, caplog):
+    """What ran before on windows is repeated for each copy of the image, in the order of the images."""
+    model, inputs = Windows().double().eval(), images.double()
+    inner = ConvNet().double().eval()
+    model.after = inner.mix
+    with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
+        found = AblationCAM(model, model.stem).explain(inputs, 1).weights[0].flatten(1)
+    assert not caplog.records
+    assert torch.allclose(found, ablation_by_hand(model, model.stem, inputs, 1), atol=1e-12)
+
+
+def test_only_the_tail_runs_for_each_channel(images):
+    model, before, after = ConvNet().eval(), [], []
+    model.features[0].register_forward_hook(lambda *_: before.append(1))
+    model.mix.register_forward_hook(lambda *_: after.append(1))
+    AblationCAM(model, model.features, batch_size=1)(images[:1])
+    assert len(before) == 2, "the pass itself and the one that is recorded"
+    assert len(after) == 2 + 1 + 5, "and a proof, and one for each of 5 channels"
+
+
+def test_user_hooks_run_in_a_replay_as_they_do_in_a_pass(images):
+    model = ConvNet().double().eval()
+    model.features[1].register_forward_hook(lambda _, __, output: output * 2)
+    model.mix.register_forward_hook(lambda _, __, output: output + 1)
+    inputs = images.double()
+    expected = ablation_by_hand(model, model.features[2], inputs, 1)
+    assert torch.allclose(ablation(model, model.features[2], inputs, 1), expected, atol=1e-12)
+
+
+def test_threads_do_not_disturb_each_other(images):
+    model = ConvNet().eval()
+    expected, plain = ablation(model, model.features, images, 1), model(images).detach()
+    found, disturbed, errors = [], [], []
+
+    def explain():
+        try:
+            found.extend(ablation(model, model.features, images, 1) for _ in range(5))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=explain) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        with torch.no_grad():
+            disturbed.append(not torch.equal(model(images), plain))
+    assert not errors
+    assert len(found) == 20
+    assert all(torch.allclose(one, expected, atol=1e-6) for one in found)
+    assert not any(disturbed)
+
+
+def test_a_forward_set_on_the_instance_is_kept(images):
+    model = ConvNet().eval()
+    original = model.features[1].forward
+
+    def patched(x):
+        return original(x) * 2
+
+    model.features[1].forward = patched
+    ablation(model, model.features, images, 1)
+    assert model.features[1].forward is patched
+    assert "forward" not in vars(model.features[0])
