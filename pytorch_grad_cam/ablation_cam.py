@@ -1,13 +1,14 @@
 """Ablation-CAM."""
 
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from pytorch_grad_cam.base_cam import LayerEvidence
-from pytorch_grad_cam.perturbation import PerturbationCAM, scores_in_chunks
+from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
 from pytorch_grad_cam.replay import one_of, tail_of
 from pytorch_grad_cam.silencing import SilencedCopies
 
@@ -25,6 +26,8 @@ class AblationCAM(PerturbationCAM):
 
     Args:
         silence: the value that a silenced channel has everywhere.
+        ratio_channels_to_ablate: another way to give `channels`, as a share of them.
+        ablation_layer: taken and not needed: which values belong to a channel is found from the layer's output.
         others: as PerturbationCAM takes them.
 
     Example:
@@ -32,17 +35,30 @@ class AblationCAM(PerturbationCAM):
         (2, 32, 32)
     """
 
-    def __init__(self, *others: Any, silence: float = 0.0, **named: Any) -> None:
+    def __init__(
+        self,
+        *others: Any,
+        silence: float = 0.0,
+        ratio_channels_to_ablate: float = 1.0,
+        ablation_layer: Any = None,
+        **named: Any,
+    ) -> None:
         super().__init__(*others, **named)
+        if not 0 < ratio_channels_to_ablate <= 1:
+            raise ValueError(f"ratio_channels_to_ablate is {ratio_channels_to_ablate}, expected a share in (0, 1]")
         self.silence = silence
+        self.ratio_channels_to_ablate = ratio_channels_to_ablate
 
     def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
         """The relative fall of each score, channel by channel, (K, C)."""
         inputs, before = evidence.inputs[image : image + 1], evidence.scores[image]
         output = one_of(evidence.output, image, len(evidence.inputs))
         copies = SilencedCopies(output, self._transform(evidence.layer, output, inputs), self.silence)
-        weights = before.new_zeros(len(before), evidence.activations.shape[2])
-        if not len(copies.live):
+        activations = evidence.activations[image]
+        weights = before.new_zeros(len(before), activations.shape[1])
+        count = ceil(self.ratio_channels_to_ablate * len(copies.live)) if self.channels is None else self.channels
+        channels = most_varied(activations, copies.live, count)
+        if not len(channels):
             return weights
 
         def score(outputs: Any, number: int) -> Tensor:
@@ -54,6 +70,6 @@ class AblationCAM(PerturbationCAM):
             with copies.silenced(channels) as changed:
                 return tail(changed, len(channels))
 
-        after = scores_in_chunks(silenced_scores, copies.live, self.chunk(copies.nbytes, inputs.device), advance)
-        weights[:, copies.live] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
+        after = scores_in_chunks(silenced_scores, channels, self.chunk(copies.nbytes, inputs.device), advance)
+        weights[:, channels] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
         return weights

@@ -16,6 +16,7 @@ class PerturbationCAM(BaseCAM):
     """A method that weights a channel by the scores of copies of the image that were changed there; no gradients.
 
     Args:
+        channels: how many of the most varied channels to use; the others weigh 0. None uses all.
         progress: show a progress bar; None shows it on a terminal.
         others: as BaseCAM takes them; batch_size is how many copies run at once, None suits the device. Where memory
             runs out the number is halved.
@@ -23,8 +24,11 @@ class PerturbationCAM(BaseCAM):
 
     uses_gradients = False
 
-    def __init__(self, *others: Any, progress: bool | None = None, **named: Any) -> None:
+    def __init__(self, *others: Any, channels: int | None = None, progress: bool | None = None, **named: Any) -> None:
         super().__init__(*others, **named)
+        if channels is not None and channels < 1:
+            raise ValueError(f"channels is {channels}, expected at least 1, or None for all")
+        self.channels = channels
         self.progress = progress
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
@@ -73,6 +77,14 @@ def scores_in_chunks(
             done += len(part)
             advance(len(part))
     return torch.cat(parts)
+
+
+def most_varied(activations: Tensor, candidates: Tensor, count: int | None) -> Tensor:
+    """Those of some channels of one image (1, C, *S) that vary most over space, at most `count`; None is all."""
+    if count is None or count >= len(candidates):
+        return candidates
+    spread = activations[0, candidates].flatten(1).std(dim=1, correction=0)
+    return candidates[spread.topk(count).indices]
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pytorch_grad_cam.base_cam import LayerEvidence
-from pytorch_grad_cam.perturbation import PerturbationCAM, scores_in_chunks
+from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
 from pytorch_grad_cam.utils.image import rescale, resize
 
 
@@ -20,20 +20,10 @@ class ScoreCAM(PerturbationCAM):
 
     Differs from the paper: nothing; a baseline score, the same for every channel, cancels in the softmax.
 
-    Args:
-        channels: how many of the most varied channels to use; the others weigh 0. None uses all.
-        others: as PerturbationCAM takes them.
-
     Example:
         >>> ScoreCAM(model, [model.features])(images).shape
         (2, 32, 32)
     """
-
-    def __init__(self, *others: Any, channels: int | None = None, **named: Any) -> None:
-        super().__init__(*others, **named)
-        if channels is not None and channels < 1:
-            raise ValueError(f"channels is {channels}, expected at least 1, or None for all")
-        self.channels = channels
 
     def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
         """Softmax over channels of the scores of the masked images, (K, C)."""
@@ -46,10 +36,11 @@ class ScoreCAM(PerturbationCAM):
                 copies = copies.contiguous(memory_format=torch.channels_last)
             return evidence.targets.of_copies(image, len(channels)).scores(self.model(copies)).to(activations.dtype)
 
-        spread = activations[0].flatten(1).std(dim=1, correction=0)
-        varied, flat = (spread > 0).nonzero().flatten(), (spread == 0).nonzero().flatten()
-        if self.channels is not None:
-            varied, flat = spread.topk(min(self.channels, len(varied))).indices, flat[:0]
+        values = activations[0].flatten(1)
+        varies = values.amax(dim=1) > values.amin(dim=1)
+        varied, flat = varies.nonzero().flatten(), (~varies).nonzero().flatten()
+        if self.channels is not None and len(varied):
+            varied, flat = most_varied(activations, varied, self.channels), flat[:0]
         # The mask of a flat channel is 0 everywhere: one score stands for all of them.
         scored = torch.cat([varied, flat[:1]])
         scores = scores_in_chunks(score, scored, self.chunk(8 * picture.nbytes, picture.device), advance).mT

@@ -599,7 +599,7 @@ def test_a_download_says_nothing_on_standard_output(cli, offline, monkeypatch):
     monkeypatch.setattr(weights.value, "url", Path(f"squeezenet1_1-{digest}.pth").absolute().as_uri())
     result = cli("--model", "squeezenet1_1")
     assert result.code == 0
-    assert result.out.startswith("picture  the bundled scene\nnetwork  squeezenet1_1\n")
+    assert result.out.startswith("picture  the bundled scene, examples/both.png\nnetwork  squeezenet1_1\n")
     assert "Downloading" in result.err
 
 

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
 import subprocess
@@ -14,6 +15,7 @@ import pytorch_grad_cam
 from pytorch_grad_cam import METHODS
 
 ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 MODULES = [
     m.name for m in pkgutil.walk_packages(pytorch_grad_cam.__path__, "pytorch_grad_cam.") if "__main__" not in m.name
 ]
@@ -39,7 +41,7 @@ def test_python_blocks_of_the_readme(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     assert blocks
     for block in blocks:
-        subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, timeout=120, env=_environment())
+        subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT)
     assert list(tmp_path.glob("*.jpg")), "the example of the README writes a picture"
 
 
@@ -49,7 +51,7 @@ def test_the_readme_lists_every_method():
         assert f"`{method.__name__}`" in readme
 
 
-def _environment():
-    import os
-
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+@pytest.mark.parametrize("example", sorted((ROOT / "usage_examples").glob("*.py")), ids=lambda path: path.name)
+def test_usage_examples(example, tmp_path):
+    subprocess.run([sys.executable, example], cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT)
+    assert list(tmp_path.iterdir())

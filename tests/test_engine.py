@@ -87,6 +87,7 @@ def test_a_layer_that_never_runs_is_named(images):
             method(model, model.spare)(images)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit")
 def test_errors_about_the_model():
     with pytest.raises(TypeError, match="model is function, expected a torch.nn.Module"):
         GradCAM(lambda x: x)
@@ -335,6 +336,7 @@ def test_in_place_operations_after_the_layer(images, inplace, add):
     assert (explanation.evidence[0].output < 0).any()
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 @pytest.mark.parametrize("use_reentrant", [True, False])
 def test_checkpointing_after_and_around_the_layer(images, use_reentrant, expected, model):
     class After(nn.Module):

@@ -186,6 +186,32 @@ def test_the_most_varied_channels_only(model, images):
         ScoreCAM(model, model.features, channels=0)
 
 
+def test_ablation_of_the_most_varied_channels_only(model, images):
+    every = AblationCAM(model, model.features).explain(images, 1)
+    spread = every.evidence[0].activations[:, 0].flatten(2).var(2)
+    for options in ({"channels": 2}, {"ratio_channels_to_ablate": 0.3}):
+        weights = AblationCAM(model, model.features, **options).explain(images, 1).weights[0].flatten(1)
+        chosen = torch.zeros_like(spread).scatter(1, spread.topk(2).indices, 1)
+        assert torch.allclose(weights, every.weights[0].flatten(1) * chosen, atol=1e-5)
+    with pytest.raises(ValueError, match="ratio_channels_to_ablate is 0, expected a share"):
+        AblationCAM(model, model.features, ratio_channels_to_ablate=0)
+
+
+def test_ablation_as_the_well_known_package_is_told(model, images):
+    from pytorch_grad_cam.ablation_layer import AblationLayer
+
+    expected = AblationCAM(model, model.features)(images, 1)
+    cam = AblationCAM(
+        model=model,
+        target_layers=[model.features],
+        reshape_transform=None,
+        ablation_layer=AblationLayer(),
+        batch_size=32,
+        ratio_channels_to_ablate=1.0,
+    )
+    assert np.allclose(cam(input_tensor=images, targets=[1, 1, 1]), expected, atol=1e-6)
+
+
 def test_score_cam_weights_sum_to_one(model, images):
     weights = ScoreCAM(model, model.features).explain(images, [[0, 3]] * 3).weights[0]
     assert torch.allclose(weights.flatten(2).sum(2), torch.ones(3, 2))
