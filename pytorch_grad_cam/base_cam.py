@@ -1,6 +1,6 @@
 """The pipeline that every method shares; a method overrides `channel_weights`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -11,43 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from pytorch_grad_cam.hooks import detach, eval_mode, gradients, prepare_input, prepare_model, record_outputs
+from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
+from pytorch_grad_cam.hooks import eval_mode, prepare_input, prepare_model
 from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
 from pytorch_grad_cam.utils.find_layers import TargetLayer, find_target_layer, layer_name, resolve_layers
 from pytorch_grad_cam.utils.model_targets import Targets, class_scores, describe, resolve_targets
 from pytorch_grad_cam.utils.reshape_transforms import find_layout
-
-
-@dataclass(frozen=True)
-class LayerEvidence:
-    """What one target layer did for one batch: B images, K targets for each, C channels, S the spatial axes.
-
-    Floating-point numbers are float32, or float64 where the model's are.
-
-    Attributes:
-        layer: the target layer.
-        output: as the layer returned it, in its last call.
-        activations: (B, 1, C, *S), the output after `reshape_transform`; formulas read as in the papers.
-        inputs: (B, C_in, *S_in)
-        gradients: (B, K, C, *S), d scores_bk / d activations; None for methods that do not use gradients.
-        targets: what was explained; None where a method needs no target and none was given or found.
-        scores: (B, K), or None as targets.
-    """
-
-    layer: nn.Module
-    output: Any
-    activations: Tensor
-    inputs: Tensor
-    # None where a method needs none; typed for the methods that read them.
-    gradients: Tensor
-    targets: Targets
-    scores: Tensor
-
-    @property
-    def spatial(self) -> tuple[int, ...]:
-        """The axes S of activations and gradients."""
-        return tuple(range(3, self.activations.ndim))
 
 
 @dataclass(frozen=True)
@@ -88,12 +58,15 @@ class BaseCAM:
 
     Args:
         model: any network; it is left as it was found, also after an error.
-        target_layers: one module or dotted name ("layer4.-1"), or a list; None picks the last feature map of a CNN.
-        reshape_transform: from what the layer returns to (B, C, *S), for transformers.
+        target_layers: one module or dotted name ("layer4.-1"), or a list; None picks, at the first call, the last layer
+            that keeps positions and that a gradient reaches.
+        reshape_transform: from what the layer returns to (B, C, *S); None recognises channels first, channels last and
+            tokens.
         older: the argument order of releases before 1.5, with use_cuda in third place.
         target_layer: the same as target_layers.
         use_cuda: move the model to the GPU; otherwise the input follows the model.
         batch_size: how many copies of an image a method that needs many runs at once; None chooses.
+        tta_transforms: a `ttach.Compose` for aug_smooth; None is horizontal flip x brightness 0.9, 1, 1.1.
 
     Raises:
         TypeError: if model is no nn.Module whose layers can be observed.
@@ -114,6 +87,7 @@ class BaseCAM:
         target_layer: TargetLayer | None = None,
         use_cuda: bool = False,
         batch_size: int | None = None,
+        tta_transforms: Iterable[Any] | None = None,
     ) -> None:
         if isinstance(reshape_transform, bool):
             use_cuda, reshape_transform = reshape_transform, older[0] if older else None
@@ -126,6 +100,7 @@ class BaseCAM:
         self.target_layers = None if layers is None else resolve_layers(self.model, layers)
         self.reshape_transform = reshape_transform
         self.batch_size = batch_size
+        self.tta_transforms = tta_transforms
         self.outputs: Any = None
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
@@ -147,7 +122,7 @@ class BaseCAM:
             input_tensor: (B, C, *S_in), preprocessed for the model.
             targets: None for the best class of each image; one class or callable for all; a list of B, each mapping one
                 image's output to a scalar; a list of B lists of K, or a tensor of classes (B, K).
-            aug_smooth: average over six augmented copies of each image (horizontal flip x brightness).
+            aug_smooth: average over augmented copies of each image, six unless `tta_transforms` says otherwise.
             eigen_smooth: reduce by the first principal component instead of the method's own way.
             target_category: the same as targets.
 
@@ -178,22 +153,24 @@ class BaseCAM:
         """
         targets = _either("targets", targets, "target_category", target_category)
         if aug_smooth:
-            return average_over_augmentations(partial(self.explain, eigen_smooth=eigen_smooth), input_tensor, targets)
+            explain = partial(self.explain, eigen_smooth=eigen_smooth)
+            return average_over_augmentations(explain, input_tensor, targets, self.tta_transforms)
         # Tensors made in inference mode cannot be differentiated; autocast stays as the caller has it.
         with eval_mode(self.model), torch.inference_mode(False), torch.no_grad():
             inputs = prepare_input(input_tensor, self.model, "input_tensor")
             if self.target_layers is None:
                 self.target_layers = [find_target_layer(self.model, inputs)]
-            evidence, outputs = self._observe(inputs, targets)
+            score = partial(self._score, targets=targets, batch=len(inputs))
+            seen = observe(self.model, inputs, self.target_layers, score, differentiate=self.uses_gradients)
+            evidence = self._evidence(seen, inputs)
             weights = [self.channel_weights(e) for e in evidence]
             reduce = first_component if eigen_smooth else self.reduce
             layer_maps = [reduce(w * e.activations) for w, e in zip(weights, evidence, strict=True)]
-            scores = evidence[0].scores
-            if scores is not None:  # a method that ignores the target gives one map for all
-                layer_maps = [m.expand(*scores.shape, *m.shape[2:]) for m in layer_maps]
+            if seen.scores is not None:  # a method that ignores the target gives one map for all
+                layer_maps = [m.expand(*seen.scores.shape, *m.shape[2:]) for m in layer_maps]
             maps = fuse(layer_maps, inputs.shape[2:])
-        self.outputs = outputs
-        return Explanation(maps, tuple(layer_maps), tuple(weights), tuple(evidence), outputs)
+        self.outputs = seen.outputs
+        return Explanation(maps, tuple(layer_maps), tuple(weights), evidence, seen.outputs)
 
     def __enter__(self) -> "BaseCAM":
         return self
@@ -201,52 +178,22 @@ class BaseCAM:
     def __exit__(self, *exception: object) -> None:
         """Nothing to release: hooks live for one call."""
 
-    def _observe(self, inputs: Tensor, targets: Any) -> tuple[list[LayerEvidence], Any]:
-        """Run the model once and collect what each target layer did."""
-        layers = self.target_layers or []
-        # The first target layer switches gradients on. Where an ancestor of it switches them off again, another run has
-        # them on from the start.
-        for from_the_start in (False, True):
-            with (
-                record_outputs(layers, differentiable=self.uses_gradients) as records,
-                torch.set_grad_enabled(from_the_start and self.uses_gradients),
-            ):
-                outputs = self.model(inputs)
-                if silent := [self._name(layer) for layer in layers if layer not in records]:
-                    raise RuntimeError(
-                        f"target layer {', '.join(silent)} did not run in the forward pass; expected a layer that the "
-                        "model calls in this thread"
-                    )
-                resolved, scores = self._score(outputs, targets, len(inputs))
-            recorded = [records[layer] for layer in layers]
-            if not self.uses_gradients:
-                grads: list[list[Any]] = []
-                break
-            with torch.enable_grad():
-                columns = scores.sum(dim=0).unbind()
-            grads = [gradients(y, recorded, keep_graph=y is not columns[-1]) for y in columns]
-            detached = [self._name(layer) for layer, *of in zip(layers, *grads, strict=True) if None in of]
-            if not detached:
-                break
-        else:
-            raise RuntimeError(
-                f"the scores do not depend on the output of {', '.join(detached)} in a way that can be differentiated; "
-                "expected a layer between input and output, with no detach() or conversion to NumPy after it"
-            )
-        scores = None if scores is None else _promote(scores.detach())
-        evidence = []
-        for layer, output, *of in zip(layers, detach(recorded), *grads, strict=True):
-            transform = self._transform(layer, output, inputs)
-            activations = transform(output).unsqueeze(1)
-            stacked: Any = torch.stack([transform(g) for g in of], dim=1) if of else None
-            evidence.append(LayerEvidence(layer, output, activations, inputs, stacked, resolved, scores))  # type: ignore[arg-type]
-        return evidence, detach(outputs)
-
-    def _score(self, outputs: Any, targets: Any, batch: int) -> tuple[Targets | None, Any]:
+    def _score(self, outputs: Any, targets: Any, batch: int) -> tuple[Targets | None, Tensor | None]:
         if targets is None and not self.uses_scores and class_scores(outputs, batch) is None:
             return None, None
         resolved = resolve_targets(targets, outputs, batch)
         return resolved, resolved.scores(outputs)
+
+    def _evidence(self, seen: Observation, inputs: Tensor) -> tuple[LayerEvidence, ...]:
+        scores: Any = None if seen.scores is None else _promote(seen.scores)
+        targets: Any = seen.targets
+        evidence = []
+        for layer, (output, of) in zip(self.target_layers or (), seen.layers, strict=True):
+            transform = self._transform(layer, output, inputs)
+            activations = transform(output).unsqueeze(1)
+            gradients: Any = torch.stack([transform(g) for g in of], dim=1) if of else None
+            evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores))
+        return tuple(evidence)
 
     def _transform(self, layer: nn.Module, output: Any, inputs: Tensor) -> Callable[[Any], Tensor]:
         """How what a layer returned, and its gradient, become (B, C, *S) in float32 or float64."""
@@ -261,14 +208,11 @@ class BaseCAM:
             after = " after reshape_transform" if self.reshape_transform else ""
             axes = ", ".join("DHW"[-(inputs.ndim - 2) :])
             raise ValueError(
-                f"target layer {self._name(layer)} gives {describe(activations)}{after} for an input "
+                f"target layer {layer_name(self.model, layer)!r} gives {describe(activations)}{after} for an input "
                 f"{tuple(inputs.shape)}; expected activations ({len(inputs)}, C, {axes}) with more than one position: "
                 "take a layer before the pooling, or give a reshape_transform"
             )
         return lambda value: _promote(transform(value))
-
-    def _name(self, layer: nn.Module) -> str:
-        return repr(layer_name(self.model, layer))
 
 
 def _either(name: str, value: Any, other_name: str, other: Any) -> Any:

@@ -2,7 +2,8 @@
 
 from torch import Tensor
 
-from pytorch_grad_cam.base_cam import BaseCAM, LayerEvidence
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.evidence import LayerEvidence
 
 
 class GradCAM(BaseCAM):

@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam.base_cam import BaseCAM, LayerEvidence
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.evidence import LayerEvidence
 
 # Enough work for one pass, and small enough for the cache of a CPU.
 _BYTES_PER_CHUNK = {"cpu": 8 * 2**20, "cuda": 512 * 2**20}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam.base_cam import LayerEvidence
+from pytorch_grad_cam.evidence import LayerEvidence
 from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
 from pytorch_grad_cam.utils.image import rescale, resize
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pytorch_grad_cam.utils.model_targets import describe
+
 if TYPE_CHECKING:
     from pytorch_grad_cam.base_cam import Explanation
 
@@ -32,10 +34,8 @@ def average_over_augmentations(
     """
     import ttach
 
-    if inputs.ndim != 4:
-        raise ValueError(
-            f"aug_smooth flips pictures (B, C, H, W), and the input is {tuple(inputs.shape)}; leave aug_smooth out"
-        )
+    if not isinstance(inputs, Tensor) or inputs.ndim != 4:
+        raise ValueError(f"aug_smooth takes pictures (B, C, H, W), and the input is {describe(inputs)}; leave it out")
     if transforms is None:
         transforms = ttach.Compose([ttach.HorizontalFlip(), ttach.Multiply(factors=[0.9, 1, 1.1])])
     copies = [(transform, transform.augment_image(inputs)) for transform in transforms]

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam.base_cam import BaseCAM, LayerEvidence
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.evidence import LayerEvidence
 
 
 class XGradCAM(BaseCAM):

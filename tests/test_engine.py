@@ -469,6 +469,19 @@ def test_aug_smooth_is_the_mean_over_flips_and_brightness(model, images):
     assert cam(images, [[0, 1]] * 3, aug_smooth=True, eigen_smooth=True).shape == (3, 2, 12, 16)
 
 
+def test_other_transforms_for_aug_smooth(model, images):
+    import ttach
+
+    transforms = ttach.Compose([ttach.VerticalFlip(), ttach.Rotate90([0, 180])])
+    cam = GradCAM(model, model.features, tta_transforms=transforms)
+    classes = model(images).argmax(1)
+    maps = []
+    for axes in ((), (2, 3), (2,), (3,)):  # a turn by 180 degrees flips both axes
+        maps.append(GradCAM(model, model.features)(images.flip(axes), classes))
+        maps[-1] = np.flip(maps[-1], [axis - 1 for axis in axes])
+    assert same(cam(images, aug_smooth=True), np.mean(maps, axis=0))
+
+
 def test_aug_smooth_runs_the_model_six_times(model, images):
     calls = []
     model.register_forward_pre_hook(lambda *_: calls.append(1))
@@ -478,7 +491,9 @@ def test_aug_smooth_runs_the_model_six_times(model, images):
 
 def test_aug_smooth_is_for_pictures():
     model = ConvNet(axes=1).eval()
-    with pytest.raises(ValueError, match=r"aug_smooth flips pictures \(B, C, H, W\), and the input is \(2, 3, 20\)"):
+    with pytest.raises(
+        ValueError, match=r"aug_smooth takes pictures \(B, C, H, W\), and the input is a tensor \(2, 3, 20\)"
+    ):
         GradCAM(model, model.features)(torch.randn(2, 3, 20), aug_smooth=True)
 
 

@@ -1,0 +1,119 @@
+"""What a model did for one batch: scores, and the outputs and gradients of the target layers, from one forward pass."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytorch_grad_cam.hooks import detach, gradients, record_outputs
+from pytorch_grad_cam.utils.find_layers import layer_name
+from pytorch_grad_cam.utils.model_targets import Targets
+
+
+@dataclass(frozen=True)
+class LayerEvidence:
+    """What one target layer did for one batch: B images, K targets for each, C channels, S the spatial axes.
+
+    Floating-point numbers are float32, or float64 where the model's are.
+
+    Attributes:
+        layer: the target layer.
+        output: as the layer returned it, in its last call.
+        activations: (B, 1, C, *S), the output after `reshape_transform`; formulas read as in the papers.
+        inputs: (B, C_in, *S_in)
+        gradients: (B, K, C, *S), d scores_bk / d activations; None for methods that do not use gradients.
+        targets: what was explained; None where a method needs no target and none was given or found.
+        scores: (B, K), or None as targets.
+    """
+
+    layer: nn.Module
+    output: Any
+    activations: Tensor
+    inputs: Tensor
+    # None where a method needs none; typed for the methods that read them.
+    gradients: Tensor
+    targets: Targets
+    scores: Tensor
+
+    @property
+    def spatial(self) -> tuple[int, ...]:
+        """The axes S of activations and gradients."""
+        return tuple(range(3, self.activations.ndim))
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one forward pass left behind.
+
+    Attributes:
+        outputs: as the model returned them.
+        targets: what was scored, B x K, or None.
+        scores: (B, K), or None as targets.
+        layers: for each layer what it returned and, for each of the K targets, its gradient in the same structure.
+    """
+
+    outputs: Any
+    targets: Targets | None
+    scores: Tensor | None
+    layers: tuple[tuple[Any, tuple[Any, ...]], ...]
+
+
+def observe(
+    model: nn.Module,
+    inputs: Tensor,
+    layers: Sequence[nn.Module],
+    score: Callable[[Any], tuple[Targets | None, Tensor | None]],
+    *,
+    differentiate: bool,
+) -> Observation:
+    """Run the model once and collect what the layers did.
+
+    Args:
+        model: the network, in eval mode.
+        inputs: (B, C_in, *S_in)
+        layers: modules of the model.
+        score: from the model's outputs to the targets and their scores (B, K).
+        differentiate: collect gradients too, one pass back through the tail of the network for each of K.
+
+    Raises:
+        RuntimeError: if a layer does not run, or the scores do not depend on it.
+    """
+    # The first layer switches gradients on. Where an ancestor of it switches them off again, as one does that wraps a
+    # part of itself in no_grad, another run has them on from the start.
+    for from_the_start in (False, True):
+        with (
+            record_outputs(layers, differentiable=differentiate) as records,
+            torch.set_grad_enabled(from_the_start and differentiate),
+        ):
+            outputs = model(inputs)
+            if silent := [layer_name(model, layer) for layer in layers if layer not in records]:
+                raise RuntimeError(
+                    f"target layer {', '.join(map(repr, silent))} did not run in the forward pass; expected a layer "
+                    "that the model calls in this thread"
+                )
+            targets, scores = score(outputs)
+        recorded = [records[layer] for layer in layers]
+        found = _gradients(scores, recorded) if differentiate and scores is not None else []
+        detached = [layer_name(model, layer) for layer, *of in zip(layers, *found, strict=True) if None in of]
+        if not detached:
+            break
+    else:
+        raise RuntimeError(
+            f"the scores do not depend on the output of {', '.join(map(repr, detached))} in a way that can be "
+            "differentiated; expected a layer between input and output, and no detach() or .numpy() after it"
+        )
+    return Observation(
+        outputs=detach(outputs),
+        targets=targets,
+        scores=detach(scores),
+        layers=tuple((output, tuple(of)) for output, *of in zip(detach(recorded), *found, strict=True)),
+    )
+
+
+def _gradients(scores: Tensor, recorded: list[Any]) -> list[list[Any]]:
+    """For each target, for each layer, the gradient of the scores of all images; None where there is none."""
+    with torch.enable_grad():
+        columns = scores.sum(dim=0).unbind()
+    return [gradients(column, recorded, keep_graph=column is not columns[-1]) for column in columns]
