@@ -43,7 +43,7 @@ class ScoreCAM(PerturbationCAM):
             varied, flat = most_varied(activations, varied, self.channels), flat[:0]
         # The mask of a flat channel is 0 everywhere: one score stands for all of them.
         scored = torch.cat([varied, flat[:1]])
-        scores = scores_in_chunks(score, scored, self.chunk(8 * picture.nbytes, picture.device), advance).mT
+        scores = scores_in_chunks(score, scored, self.chunk(4 * picture.nbytes, picture.device), advance).mT
         every = scores.new_full((len(scores), activations.shape[1]), -torch.inf)
         every[:, flat] = scores[:, -1:]
         every[:, scored] = scores
