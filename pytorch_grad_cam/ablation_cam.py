@@ -5,11 +5,11 @@ from math import ceil
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pytorch_grad_cam.evidence import LayerEvidence
 from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
-from pytorch_grad_cam.replay import one_of, tail_of
+from pytorch_grad_cam.replay import Tail
 from pytorch_grad_cam.silencing import SilencedCopies
 
 
@@ -25,10 +25,10 @@ class AblationCAM(PerturbationCAM):
     Differs from the paper: the fall is divided by |y|, not y, or every weight would change its sign with that of y.
 
     Args:
+        model: as BaseCAM takes it, like target_layers, older and the further options.
         silence: the value that a silenced channel has everywhere.
         ratio_channels_to_ablate: another way to give `channels`, as a share of them.
         ablation_layer: taken and not needed: which values belong to a channel is found from the layer's output.
-        others: as PerturbationCAM takes them.
 
     Example:
         >>> AblationCAM(model, [model.features])(images).shape
@@ -37,39 +37,49 @@ class AblationCAM(PerturbationCAM):
 
     def __init__(
         self,
-        *others: Any,
+        model: nn.Module,
+        target_layers: Any = None,
+        *older: Any,
         silence: float = 0.0,
         ratio_channels_to_ablate: float = 1.0,
         ablation_layer: Any = None,
-        **named: Any,
+        **options: Any,
     ) -> None:
-        super().__init__(*others, **named)
+        # By position, after what every method takes: ablation_layer, batch_size, ratio_channels_to_ablate.
+        common = 2 if older and isinstance(older[0], bool) else 1
+        if len(older) > common + 1:
+            options["batch_size"] = older[common + 1]
+        if len(older) > common + 2:
+            ratio_channels_to_ablate = older[common + 2]
+        super().__init__(model, target_layers, *older[:common], *older[common + 3 :], **options)
         if not 0 < ratio_channels_to_ablate <= 1:
             raise ValueError(f"ratio_channels_to_ablate is {ratio_channels_to_ablate}, expected a share in (0, 1]")
-        self.silence = silence
+        if self.channels is not None and ratio_channels_to_ablate != 1:
+            raise ValueError("channels and ratio_channels_to_ablate are two ways to say the same, and both were given")
+        self.silence = float(silence)
         self.ratio_channels_to_ablate = ratio_channels_to_ablate
 
     def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
         """The relative fall of each score, channel by channel, (K, C)."""
         inputs, before = evidence.inputs[image : image + 1], evidence.scores[image]
-        output = one_of(evidence.output, image, len(evidence.inputs))
-        copies = SilencedCopies(output, self._transform(evidence.layer, output, inputs), self.silence)
         activations = evidence.activations[image]
         weights = before.new_zeros(len(before), activations.shape[1])
+
+        def score(outputs: Any, copies: int) -> Tensor:
+            return evidence.targets.of_copies(image, copies).scores(outputs)
+
+        tail = Tail(self.model, evidence.layer, inputs, score, before)
+        copies = SilencedCopies(tail.output, self.transform(evidence.layer, tail.output, inputs), self.silence)
         count = ceil(self.ratio_channels_to_ablate * len(copies.live)) if self.channels is None else self.channels
         channels = most_varied(activations, copies.live, count)
         if not len(channels):
             return weights
 
-        def score(outputs: Any, number: int) -> Tensor:
-            return evidence.targets.of_copies(image, number).scores(outputs).to(before.dtype)
+        def silenced_scores(some: Tensor) -> Tensor:
+            with copies.silenced(some) as changed:
+                return tail(changed, len(some)).to(before.dtype)
 
-        tail = tail_of(self.model, evidence.layer, inputs, output, score, before)
-
-        def silenced_scores(channels: Tensor) -> Tensor:
-            with copies.silenced(channels) as changed:
-                return tail(changed, len(channels))
-
-        after = scores_in_chunks(silenced_scores, channels, self.chunk(copies.nbytes, inputs.device), advance)
+        chunk = tail.most_copies or self.chunk(copies.nbytes, inputs.device)
+        after = scores_in_chunks(silenced_scores, channels, chunk, advance)
         weights[:, channels] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
         return weights

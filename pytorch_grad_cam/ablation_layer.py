@@ -2,12 +2,7 @@
 
 
 class AblationLayer:
-    """How the well-known package silences channels of a CNN; here AblationCAM finds them in any layer's output."""
+    """Says nothing: AblationCAM finds by itself which values of a layer's output belong to a channel."""
 
 
-class AblationLayerVit(AblationLayer):
-    """The same for tokens."""
-
-
-class AblationLayerFasterRCNN(AblationLayer):
-    """The same for a feature pyramid."""
+AblationLayerVit = AblationLayerFasterRCNN = AblationLayer

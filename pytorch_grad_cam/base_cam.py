@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
-from pytorch_grad_cam.hooks import eval_mode, prepare_input, prepare_model
+from pytorch_grad_cam.hooks import eval_mode
+from pytorch_grad_cam.preparation import prepare_input, prepare_model
 from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
 from pytorch_grad_cam.utils.find_layers import TargetLayer, find_target_layer, layer_name, resolve_layers
@@ -20,7 +22,7 @@ from pytorch_grad_cam.utils.model_targets import Targets, class_scores, describe
 from pytorch_grad_cam.utils.reshape_transforms import find_layout
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Explanation:
     """What a method says about one batch, tensors on the model's device.
 
@@ -60,9 +62,9 @@ class BaseCAM:
         model: any network; it is left as it was found, also after an error.
         target_layers: one module or dotted name ("layer4.-1"), or a list; None picks, at the first call, the last layer
             that keeps positions and that a gradient reaches.
+        older: reshape_transform may stand in third place; in releases before 1.5 use_cuda stood before it.
         reshape_transform: from what the layer returns to (B, C, *S); None recognises channels first, channels last and
             tokens.
-        older: the argument order of releases before 1.5, with use_cuda in third place.
         target_layer: the same as target_layers.
         use_cuda: move the model to the GPU; otherwise the input follows the model.
         batch_size: how many copies of an image a method that needs many runs at once; None chooses.
@@ -76,31 +78,33 @@ class BaseCAM:
 
     uses_gradients: ClassVar[bool] = True
     uses_scores: ClassVar[bool] = True
+    runs_again: ClassVar[bool] = False
     reduce: Callable[[Tensor], Tensor] = staticmethod(channel_sum)
 
     def __init__(
         self,
         model: nn.Module,
         target_layers: TargetLayer | Sequence[TargetLayer] | None = None,
-        reshape_transform: Callable[[Any], Tensor] | bool | None = None,
         *older: Any,
+        reshape_transform: Callable[[Any], Tensor] | None = None,
         target_layer: TargetLayer | None = None,
         use_cuda: bool = False,
         batch_size: int | None = None,
         tta_transforms: Iterable[Any] | None = None,
     ) -> None:
-        if isinstance(reshape_transform, bool):
-            use_cuda, reshape_transform = reshape_transform, older[0] if older else None
-        elif older:
+        if older and isinstance(older[0], bool):
+            use_cuda, *older = older  # type: ignore[assignment]
+        if len(older) > 1:
             raise TypeError(f"{type(self).__name__} takes model, target_layers and reshape_transform by position")
+        by_position = older[0] if older else None
+        self.reshape_transform = _either("reshape_transform", reshape_transform, "the third argument", by_position)
+        if not (self.reshape_transform is None or callable(self.reshape_transform)):
+            raise TypeError(f"reshape_transform is {self.reshape_transform!r}, expected a function of a layer's output")
         self.model = prepare_model(model, use_cuda)
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}, expected at least 1, or None to choose")
         layers = _either("target_layers", target_layers, "target_layer", target_layer)
         self.target_layers = None if layers is None else resolve_layers(self.model, layers)
-        self.reshape_transform = reshape_transform
-        self.batch_size = batch_size
-        self.tta_transforms = tta_transforms
+        self.batch_size = check_count("batch_size", batch_size, "to choose")
+        self.tta_transforms = None if tta_transforms is None else list(tta_transforms)
         self.outputs: Any = None
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
@@ -154,14 +158,17 @@ class BaseCAM:
         targets = _either("targets", targets, "target_category", target_category)
         if aug_smooth:
             explain = partial(self.explain, eigen_smooth=eigen_smooth)
-            return average_over_augmentations(explain, input_tensor, targets, self.tta_transforms)
+            averaged = average_over_augmentations(explain, input_tensor, targets, self.tta_transforms)
+            self.outputs = averaged.outputs
+            return averaged
         # Tensors made in inference mode cannot be differentiated; autocast stays as the caller has it.
         with eval_mode(self.model), torch.inference_mode(False), torch.no_grad():
             inputs = prepare_input(input_tensor, self.model, "input_tensor")
             if self.target_layers is None:
                 self.target_layers = [find_target_layer(self.model, inputs)]
             score = partial(self._score, targets=targets, batch=len(inputs))
-            seen = observe(self.model, inputs, self.target_layers, score, differentiate=self.uses_gradients)
+            given = inputs.clone() if self.runs_again else inputs  # a model may change its input in place
+            seen = observe(self.model, given, self.target_layers, score, differentiate=self.uses_gradients)
             evidence = self._evidence(seen, inputs)
             weights = [self.channel_weights(e) for e in evidence]
             reduce = first_component if eigen_smooth else self.reduce
@@ -189,13 +196,13 @@ class BaseCAM:
         targets: Any = seen.targets
         evidence = []
         for layer, (output, of) in zip(self.target_layers or (), seen.layers, strict=True):
-            transform = self._transform(layer, output, inputs)
+            transform = self.transform(layer, output, inputs)
             activations = transform(output).unsqueeze(1)
             gradients: Any = torch.stack([transform(g) for g in of], dim=1) if of else None
             evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores))
         return tuple(evidence)
 
-    def _transform(self, layer: nn.Module, output: Any, inputs: Tensor) -> Callable[[Any], Tensor]:
+    def transform(self, layer: nn.Module, output: Any, inputs: Tensor) -> Callable[[Any], Tensor]:
         """How what a layer returned, and its gradient, become (B, C, *S) in float32 or float64."""
         transform = self.reshape_transform or partial(_first_in_layout, find_layout(_first_tensor(output), inputs))
         activations = transform(output)
@@ -213,6 +220,15 @@ class BaseCAM:
                 "take a layer before the pooling, or give a reshape_transform"
             )
         return lambda value: _promote(transform(value))
+
+
+def check_count(name: str, value: Any, meaning: str) -> int | None:
+    """A whole number of at least 1, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} is {value!r}, expected a whole number of at least 1, or None {meaning}")
+    return int(value)
 
 
 def _either(name: str, value: Any, other_name: str, other: Any) -> Any:

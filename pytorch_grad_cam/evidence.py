@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
-from pytorch_grad_cam.hooks import detach, gradients, record_outputs
+from pytorch_grad_cam.hooks import gradients, record_outputs
 from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.model_targets import Targets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerEvidence:
     """What one target layer did for one batch: B images, K targets for each, C channels, S the spatial axes.
 
@@ -43,7 +44,7 @@ class LayerEvidence:
         return tuple(range(3, self.activations.ndim))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Observation:
     """What one forward pass left behind.
 
@@ -82,7 +83,10 @@ def observe(
     """
     # The first layer switches gradients on. Where an ancestor of it switches them off again, as one does that wraps a
     # part of itself in no_grad, another run has them on from the start.
+    version = inputs._version
     for from_the_start in (False, True):
+        if inputs._version != version:
+            raise RuntimeError("the model changes its input in place and would have to run again; give it a clone")
         with (
             record_outputs(layers, differentiable=differentiate) as records,
             torch.set_grad_enabled(from_the_start and differentiate),
@@ -102,7 +106,8 @@ def observe(
     else:
         raise RuntimeError(
             f"the scores do not depend on the output of {', '.join(map(repr, detached))} in a way that can be "
-            "differentiated; expected a layer between input and output, and no detach() or .numpy() after it"
+            "differentiated; expected a layer between input and output, no detach(), .numpy() or inference_mode after "
+            "it, and targets that do not detach, round or compare"
         )
     return Observation(
         outputs=detach(outputs),
@@ -117,3 +122,8 @@ def _gradients(scores: Tensor, recorded: list[Any]) -> list[list[Any]]:
     with torch.enable_grad():
         columns = scores.sum(dim=0).unbind()
     return [gradients(column, recorded, keep_graph=column is not columns[-1]) for column in columns]
+
+
+def detach(output: Any) -> Any:
+    """A layer's or a model's output, of any structure, cut off from the autograd graph."""
+    return tree_map_only(Tensor, torch.detach, output)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pytorch_grad_cam.hooks import eval_mode, prepare_input, prepare_model
+from pytorch_grad_cam.hooks import eval_mode
+from pytorch_grad_cam.preparation import prepare_input, prepare_model
 from pytorch_grad_cam.utils.model_targets import resolve_targets
 
 

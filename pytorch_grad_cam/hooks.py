@@ -1,4 +1,4 @@
-"""What the library does to a model while it runs: listen to a layer, replace its output, hold eval mode.
+"""What the library does to a model while it runs: record and differentiate outputs, replace one, hold eval mode.
 
 Each is undone on exit, whatever happens.
 """
@@ -6,7 +6,6 @@ Each is undone on exit, whatever happens.
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -31,9 +30,11 @@ def record_outputs(layers: Sequence[nn.Module], *, differentiable: bool = False)
     records: dict[nn.Module, Any] = {}
     thread = threading.get_ident()
 
-    def record(layer: nn.Module, args: Any, output: Any) -> Any:
+    def record(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         if threading.get_ident() != thread:
             return None
+        if _storages(output) & _storages((args, kwargs)):  # what is done to the layer's input would show in the record
+            output = tree_map_only(Tensor, torch.clone, output)
         if differentiable:
             torch.set_grad_enabled(True)
             output = tree_map_only(Tensor, _differentiable, output)
@@ -43,8 +44,26 @@ def record_outputs(layers: Sequence[nn.Module], *, differentiable: bool = False)
 
     with ExitStack() as hooks:
         for layer in layers:
-            hooks.callback(layer.register_forward_hook(record).remove)
+            hooks.callback(layer.register_forward_hook(record, with_kwargs=True).remove)
         yield records
+
+
+def gradients(score: Tensor, outputs: Sequence[Any], *, keep_graph: bool) -> list[Any]:
+    """The gradient of a scalar with respect to recorded outputs, each in the structure of its output.
+
+    An output that the score does not depend on gives None.
+    """
+    tensors = [t for t in tree_leaves(outputs) if isinstance(t, Tensor) and t.requires_grad]
+    if not (score.requires_grad and tensors):
+        return [None] * len(outputs)
+    grads = torch.autograd.grad(score, tensors, retain_graph=keep_graph, allow_unused=True)
+    of = {id(t): g for t, g in zip(tensors, grads, strict=True) if g is not None}
+    return [
+        tree_map_only(Tensor, lambda t: of.get(id(t), torch.zeros_like(t)), output)
+        if any(id(t) in of for t in tree_leaves(output))
+        else None
+        for output in outputs
+    ]
 
 
 @contextmanager
@@ -67,9 +86,8 @@ def replace_output(layer: nn.Module, output: Any, call: int = 1) -> Iterator[Non
         handle.remove()
 
 
-def detach(output: Any) -> Any:
-    """A layer's or a model's output, of any structure, cut off from the autograd graph."""
-    return tree_map_only(Tensor, torch.detach, output)
+def _storages(values: Any) -> set[int]:
+    return {t.untyped_storage().data_ptr() for t in tree_leaves(values) if isinstance(t, Tensor)}
 
 
 def _differentiable(tensor: Tensor) -> Tensor:
@@ -78,26 +96,9 @@ def _differentiable(tensor: Tensor) -> Tensor:
     return tensor.detach().requires_grad_()
 
 
-def gradients(score: Tensor, outputs: Sequence[Any], *, keep_graph: bool) -> list[Any]:
-    """The gradient of a scalar with respect to recorded outputs, each in the structure of its output.
-
-    An output that the score does not depend on gives None.
-    """
-    tensors = [t for t in tree_leaves(outputs) if isinstance(t, Tensor) and t.requires_grad]
-    if not (score.requires_grad and tensors):
-        return [None] * len(outputs)
-    grads = torch.autograd.grad(score, tensors, retain_graph=keep_graph, allow_unused=True)
-    of = {id(t): g for t, g in zip(tensors, grads, strict=True) if g is not None}
-    return [
-        tree_map_only(Tensor, lambda t: of.get(id(t), torch.zeros_like(t)), output)
-        if any(id(t) in of for t in tree_leaves(output))
-        else None
-        for output in outputs
-    ]
-
-
-_evaluating: WeakKeyDictionary[nn.Module, tuple[int, list[nn.Module]]] = WeakKeyDictionary()
-_evaluating_lock = threading.Lock()
+# How many blocks hold each module that was in train mode, in whatever thread and as part of whatever model.
+_holders: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+_holders_lock = threading.Lock()
 
 
 @contextmanager
@@ -105,62 +106,21 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     """Hold every submodule in eval mode while the block runs, then give each its own training flag back.
 
     The flags are set, not `model.eval()` called: models may override `train` with more than the flag. Where several
-    threads hold one model, the last one to leave gives the flags back.
+    threads hold a module, the last one to leave gives its flag back.
     """
-    with _evaluating_lock:
-        holders, training = _evaluating.get(model, (0, []))
-        if not holders:
-            training = [module for module in model.modules() if module.training]
-        _evaluating[model] = (holders + 1, training)
+    held: list[nn.Module] = []
     try:
-        for module in training:
-            module.training = False
+        with _holders_lock:
+            for module in model.modules():
+                if module.training or module in _holders:
+                    _holders[module] = _holders.get(module, 0) + 1
+                    held.append(module)
+                    module.training = False
         yield
     finally:
-        with _evaluating_lock:
-            holders, training = _evaluating.pop(model)
-            if holders > 1:
-                _evaluating[model] = (holders - 1, training)
-            else:
-                for module in training:
+        with _holders_lock:
+            for module in held:
+                _holders[module] -= 1
+                if not _holders[module]:
+                    del _holders[module]
                     module.training = True
-
-
-def prepare_model(model: nn.Module, use_cuda: bool) -> nn.Module:
-    """The module whose hooks fire, moved to the GPU if asked for.
-
-    Raises:
-        TypeError: if its layers cannot be observed.
-        RuntimeError: if there is no GPU.
-    """
-    module = underlying_module(model)
-    if use_cuda and not torch.cuda.is_available():
-        raise RuntimeError("use_cuda=True, but PyTorch finds no GPU; leave it out to run where the model is")
-    return module.cuda() if use_cuda else module
-
-
-def prepare_input(tensor: Tensor, model: nn.Module, name: str) -> Tensor:
-    """A batch (B, C, *S) where the model is, cut off from any graph; call it outside of inference mode."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is {type(tensor).__name__}, expected a torch.Tensor (B, C, H, W)")
-    if tensor.ndim < 3 or 0 in tensor.shape:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (B, C, H, W), none of them 0")
-    first = next(chain(model.parameters(), model.buffers()), tensor)
-    tensor = tensor.detach().to(first.device)
-    return tensor.clone() if tensor.is_inference() else tensor
-
-
-def underlying_module(model: nn.Module) -> nn.Module:
-    """The module whose hooks fire: what `torch.compile` or DataParallel wrap.
-
-    Raises:
-        TypeError: for anything that is no nn.Module, and for a ScriptModule, whose layers run no Python hooks.
-    """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module")
-    if isinstance(model, torch.jit.ScriptModule):
-        raise TypeError("model is a ScriptModule, whose layers cannot be observed; give the nn.Module it was made from")
-    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        return underlying_module(model.module)
-    compiled = getattr(model, "_orig_mod", None)  # of torch.compile's OptimizedModule
-    return model if compiled is None else underlying_module(compiled)

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.base_cam import BaseCAM, check_count
 from pytorch_grad_cam.evidence import LayerEvidence
 
 # Enough work for one pass, and little enough for the cache of a CPU: more is slower there.
@@ -17,19 +17,26 @@ class PerturbationCAM(BaseCAM):
     """A method that weights a channel by the scores of copies of the image that were changed there; no gradients.
 
     Args:
+        model: as BaseCAM takes it, like target_layers, older and the further options; batch_size is how many copies run
+            at once, None suits the device. Where memory runs out the number is halved.
         channels: how many of the most varied channels to use; the others weigh 0. None uses all.
         progress: show a progress bar; None shows it on a terminal.
-        others: as BaseCAM takes them; batch_size is how many copies run at once, None suits the device. Where memory
-            runs out the number is halved.
     """
 
     uses_gradients = False
+    runs_again = True
 
-    def __init__(self, *others: Any, channels: int | None = None, progress: bool | None = None, **named: Any) -> None:
-        super().__init__(*others, **named)
-        if channels is not None and channels < 1:
-            raise ValueError(f"channels is {channels}, expected at least 1, or None for all")
-        self.channels = channels
+    def __init__(
+        self,
+        model: nn.Module,
+        target_layers: Any = None,
+        *older: Any,
+        channels: int | None = None,
+        progress: bool | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(model, target_layers, *older, **options)
+        self.channels = check_count("channels", channels, "for all")
         self.progress = progress
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
@@ -48,9 +55,8 @@ class PerturbationCAM(BaseCAM):
 
     def chunk(self, bytes_per_copy: int, device: torch.device) -> int:
         """How many copies to run at once."""
-        if self.batch_size is not None:
-            return self.batch_size
-        return max(1, _BYTES_PER_CHUNK.get(device.type, _BYTES_PER_CHUNK["cuda"]) // bytes_per_copy)
+        given = check_count("batch_size", self.batch_size, "to choose")
+        return given or max(1, _BYTES_PER_CHUNK.get(device.type, _BYTES_PER_CHUNK["cuda"]) // bytes_per_copy)
 
 
 def scores_in_chunks(

@@ -12,48 +12,72 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from pytorch_grad_cam.hooks import replace_output
+from pytorch_grad_cam.hooks import record_outputs, replace_output
 
 logger = logging.getLogger(__name__)
 
 Score = Callable[[Any, int], Tensor]
 """From what the model returned for n copies of an image, and n, to their scores (n, K)."""
 
-Tail = Callable[[Any, int], Tensor]
-"""From n copies of what a layer returned for an image, each changed in its own way, and n, to their scores (n, K)."""
+Run = Callable[[Any, int], Any]
+"""From n copies of what the layer returned, each changed in its own way, and n, to what the model returns for them."""
 
 
-def tail_of(model: nn.Module, layer: nn.Module, inputs: Tensor, output: Any, score: Score, expected: Tensor) -> Tail:
+class Tail:
     """What comes after a layer, for one image: by replay where that is proved right, else by whole forward passes.
+
+    The proof: with the layer's output unchanged, the image's scores come out.
 
     Args:
         model: the network.
-        layer: a module of it that runs in the forward pass.
+        layer: a module of it that runs in the forward pass; its last call is meant.
         inputs: one image, (1, C, *S).
-        output: what the layer returned for it.
         score: what to make of the model's output.
-        expected: the image's scores (K,); a replay of the unchanged output must give the same.
+        expected: the image's scores (K,).
+
+    Attributes:
+        output: what the layer returned for the image.
+        most_copies: how many copies can run at once; None is any number.
+
+    Raises:
+        RuntimeError: if the model gives other scores each time it runs.
     """
-    tape, calls = _record(model, layer, inputs)
 
-    def replay(changed: Any, copies: int) -> Tensor:
-        return score(_replay(model, layer, inputs, tape, changed, copies), copies)
+    def __init__(self, model: nn.Module, layer: nn.Module, inputs: Tensor, score: Score, expected: Tensor) -> None:
+        self.output, tape, calls = _record(model, layer, inputs)
+        self.most_copies: int | None = None
+        self._score = score
+        replay = partial(_replay, model, layer, inputs, tape)
+        whole = partial(_run_all, model, layer, inputs, calls)
+        name = type(layer).__name__
+        # Two copies show whether a batch is folded into another axis, or is another axis than the first.
+        for self._run, copies, failure in (
+            (replay, 2, f"replay after {name} is not exact: every change takes a whole forward pass"),
+            (whole, 2, f"copies of {name}'s output cannot run at once: every change takes a forward pass of its own"),
+            (whole, 1, None),
+        ):
+            if self._is_exact(copies, expected):
+                self.most_copies = 1 if copies == 1 else None
+                return
+            logger.info(failure)
+        raise RuntimeError(
+            f"the model does not give the same scores again when {name}'s output is given back to it unchanged; "
+            "expected a model without memory or randomness in eval mode, and a layer that it calls"
+        )
 
-    def run_all(changed: Any, copies: int) -> Tensor:
-        with replace_output(layer, changed, calls):
-            return score(model(repeat(inputs, copies).clone()), copies)
+    def __call__(self, changed: Any, copies: int) -> Tensor:
+        """The scores (n, K) of n copies of the layer's output, each changed in its own way."""
+        return self._score(self._run(changed, copies), copies)
 
-    try:
-        # Two copies, so that a batch folded into another axis shows.
-        found = replay(tree_map_only(Tensor, torch.clone, repeat(output, 2)), 2)
-        tolerance = 1e-4 + 4 * torch.finfo(found.dtype).eps
-        if bool(((found - expected).abs() <= tolerance * expected.abs().max()).all()):
-            return replay
-        logger.info("replay after %s gives %s, not %s", type(layer).__name__, found.tolist(), expected.tolist())
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-        # The model does what a replay cannot follow, such as in-place operations on what went before.
-        logger.info("replay after %s failed: %s", type(layer).__name__, error)
-    return run_all
+    def _is_exact(self, copies: int, expected: Tensor) -> bool:
+        try:
+            found = self(tree_map_only(Tensor, torch.clone, repeat(self.output, copies)), copies)
+        except Exception as error:  # a model that cannot be run like this fails in any way it likes
+            logger.info("%s: %s", type(error).__name__, error)
+            return False
+        # Copies of an image may take another kernel, and so another rounding, than the image alone.
+        tolerance = {torch.float64: 1e-9, torch.float32: 1e-3}.get(found.dtype, 8 * torch.finfo(found.dtype).eps)
+        return bool(((found - expected).abs() <= tolerance * expected.abs().max()).all())
 
 
 def repeat(output: Any, copies: int) -> Any:
@@ -72,47 +96,45 @@ def repeat(output: Any, copies: int) -> Any:
 Tape = list[tuple[nn.Module, Any]]
 
 
-def one_of(output: Any, image: int, images: int) -> Any:
-    """What a layer returned for one image of a batch, in the structure of its output."""
+def _record(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Any, Tape, int]:
+    """What the layer returns in its last call, the outermost calls that had finished before it, how often it is called.
 
-    def part(tensor: Tensor) -> Tensor:
-        if tensor.ndim == 0 or len(tensor) % images:
-            return tensor
-        rows = len(tensor) // images
-        return tensor[image * rows : (image + 1) * rows]
-
-    return tree_map_only(Tensor, part, output)
-
-
-def _record(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Tape, int]:
-    """The outermost calls that had finished when the last call of the layer started, in order, with their outputs.
-
-    Also how often the layer was called.
+    The finished calls are in order, each with its output.
     """
     finished: Tape = []
     before: Tape = []
     calls = 0
 
     def call(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        nonlocal calls
         if module is layer:
             before[:] = finished
-            calls += 1
         start = len(finished)
         output = forward(*args, **kwargs)
         finished[start:] = [(module, output)]  # it stands for the calls inside it
         return output
 
-    with _calls_go_through(call, (module for module in model.modules() if module is not model)):
-        model(inputs)
-    return before, calls
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += threading.get_ident() == thread
+
+    thread = threading.get_ident()
+    handle = layer.register_forward_pre_hook(count)
+    try:
+        with (
+            record_outputs([layer]) as records,
+            _calls_go_through(call, (module for module in model.modules() if module is not model)),
+        ):
+            model(inputs.clone())
+    finally:
+        handle.remove()
+    return records[layer], before, calls
 
 
-def _replay(model: nn.Module, layer: nn.Module, inputs: Tensor, tape: Tape, output: Any, copies: int) -> Any:
+def _replay(model: nn.Module, layer: nn.Module, inputs: Tensor, tape: Tape, changed: Any, copies: int) -> Any:
     queues: dict[nn.Module, list[Any]] = defaultdict(list)
     for module, recorded in tape:
         queues[module].append(repeat(recorded, copies))
-    queues[layer].append(output)
+    queues[layer].append(changed)
     for queue in queues.values():
         queue.reverse()
 
@@ -120,11 +142,25 @@ def _replay(model: nn.Module, layer: nn.Module, inputs: Tensor, tape: Tape, outp
         queue = queues[module]
         return queue.pop() if queue else forward(*args, **kwargs)
 
-    with _calls_go_through(call, list(queues)):
-        outputs = model(repeat(inputs, copies))
+    def last_word(module: nn.Module, args: Any, returned: Any) -> Any:
+        # The layer's own hooks went over its output once already, when it was recorded.
+        return changed if threading.get_ident() == thread and not queues[layer] else None
+
+    thread = threading.get_ident()
+    handle = layer.register_forward_hook(last_word)
+    try:
+        with _calls_go_through(call, list(queues)):
+            outputs = model(repeat(inputs, copies))
+    finally:
+        handle.remove()
     if queues[layer]:
         raise RuntimeError("the layer was not called")
     return outputs
+
+
+def _run_all(model: nn.Module, layer: nn.Module, inputs: Tensor, calls: int, changed: Any, copies: int) -> Any:
+    with replace_output(layer, changed, calls):
+        return model(repeat(inputs, copies).clone())
 
 
 # One thread at a time has calls go its way; other threads run the modules as they are meanwhile.
@@ -133,7 +169,11 @@ _one_thread = threading.RLock()
 
 @contextmanager
 def _calls_go_through(call: Callable[..., Any], modules: Iterable[nn.Module]) -> Iterator[None]:
-    """While the block runs, `module(...)` is `call(module, forward, ...)` in this thread."""
+    """While the block runs, `module(...)` is `call(module, forward, ...)` in this thread.
+
+    Hooks cannot keep a module from running, so each module has another `forward` for that long, which leaves other
+    threads alone.
+    """
     thread = threading.get_ident()
 
     def dispatch(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

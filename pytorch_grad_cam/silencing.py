@@ -62,24 +62,33 @@ def _positions_of_channels(leaves: list[Any], structure: Any, transform: Callabl
     The numbers of the channels are pulled back through the transform, as gradients are.
     """
     with torch.enable_grad():
-        inputs = [
-            torch.zeros_like(leaf, dtype=torch.float32).requires_grad_() if _is_real(leaf) else leaf for leaf in leaves
-        ]
+        inputs = [leaf.detach().float().clone().requires_grad_() if _is_real(leaf) else leaf for leaf in leaves]
         activations = transform(tree_unflatten(inputs, structure))
-    channels = activations.shape[1]
-    numbers = torch.arange(1.0, channels + 1, device=activations.device)
-    numbers = numbers.view(-1, *[1] * (activations.ndim - 2)).expand_as(activations)
     sources = [index for index, leaf in enumerate(leaves) if _is_real(leaf)]
+    if not activations.requires_grad:
+        raise ValueError("reshape_transform detaches what it is given; expected one that only picks and moves values")
+    channels = activations.shape[1]
+    numbers = torch.arange(1.0, channels + 1, device=activations.device, dtype=activations.dtype)
+    numbers = numbers.view(-1, *[1] * (activations.ndim - 2)).expand_as(activations)
     pulled = torch.autograd.grad(
         activations, [inputs[i] for i in sources], numbers, retain_graph=True, allow_unused=True
     )
-    index, weighted = next((i, gradient) for i, gradient in zip(sources, pulled, strict=True) if gradient is not None)
+    reached = [(index, gradient) for index, gradient in zip(sources, pulled, strict=True) if gradient is not None]
+    index, weighted = reached[0]
     (weight,) = torch.autograd.grad(activations, inputs[index], torch.ones_like(activations))
     number = torch.where(weight == 0, 0, weighted / weight).flatten()
 
     order = number.argsort(stable=True)[(number == 0).sum() :]
-    if len(order) % channels or (number[order].view(channels, -1) - numbers.flatten(2)[0, :, :1]).abs().max() > 1e-3:
-        raise ValueError("reshape_transform mixes channels; expected one that keeps the values of each channel apart")
+    if (
+        len(reached) > 1
+        or not len(order)
+        or len(order) % channels
+        or (number[order].view(channels, -1) - numbers.flatten(2)[0, :, :1]).abs().max() > 1e-3
+    ):
+        raise ValueError(
+            "reshape_transform mixes channels or tensors; to silence one channel AblationCAM needs a transform that "
+            "keeps each value of one tensor in one channel"
+        )
     return index, order.view(channels, -1)
 
 

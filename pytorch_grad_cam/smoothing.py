@@ -38,6 +38,8 @@ def average_over_augmentations(
         raise ValueError(f"aug_smooth takes pictures (B, C, H, W), and the input is {describe(inputs)}; leave it out")
     if transforms is None:
         transforms = ttach.Compose([ttach.HorizontalFlip(), ttach.Multiply(factors=[0.9, 1, 1.1])])
+    if not (transforms := list(transforms)):
+        raise ValueError("tta_transforms is empty, expected at least one transform of ttach")
     copies = [(transform, transform.augment_image(inputs)) for transform in transforms]
     # Usually one of the copies is the clean image; then its explanation is not computed twice.
     clean = explain(inputs, targets)

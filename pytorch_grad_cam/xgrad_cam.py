@@ -14,7 +14,7 @@ class XGradCAM(BaseCAM):
 
     Fu et al., 2020, https://arxiv.org/abs/2008.02312
 
-    Differs from the paper: w_c is 0 where the sum of the activations vanishes, exactly or but for rounding.
+    Differs from the paper: w_c is 0 where the activations cancel, their sum being nothing but rounding.
 
     Example:
         >>> XGradCAM(model, [model.features])(images).shape
@@ -25,6 +25,6 @@ class XGradCAM(BaseCAM):
         """Mean of the gradients over space, weighted by the activations, (B, K, C, 1, 1)."""
         activations, space = evidence.activations, evidence.spatial
         total = activations.sum(dim=space, keepdim=True)
-        rounding = torch.finfo(total.dtype).eps * activations.abs().sum(dim=space, keepdim=True)
+        rounding = torch.finfo(total.dtype).eps ** 0.5 * activations.abs().sum(dim=space, keepdim=True)
         weighted = (evidence.gradients * activations).sum(dim=space, keepdim=True)
         return torch.where(total.abs() > rounding, weighted / total, 0)

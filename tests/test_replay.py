@@ -3,6 +3,7 @@
 import logging
 import threading
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,8 +11,8 @@ import torchvision
 from tiny_networks import ConvNet, GapNet, Network
 from torch import nn
 
-from pytorch_grad_cam import AblationCAM
-from pytorch_grad_cam.replay import tail_of
+from pytorch_grad_cam import METHODS, AblationCAM
+from pytorch_grad_cam.replay import Tail
 from pytorch_grad_cam.silencing import SilencedCopies
 from pytorch_grad_cam.utils.find_layers import resolve_layers
 from pytorch_grad_cam.utils.reshape_transforms import find_layout
@@ -59,17 +60,13 @@ def test_torchvision_networks_are_replayed_exactly(name, caplog):
     model.double()  # so that a difference is no rounding
     (layer,) = resolve_layers(model, TORCHVISION[name])
     inputs = torch.randn(1, 3, *([224] * 2 if name == "vit_b_16" else [128, 160])).double()
-    record = {}
-    handle = layer.register_forward_hook(lambda _, __, output: record.update(output=output))
     with torch.no_grad():
         expected = model(inputs)[0, :5]
-        handle.remove()
-        output = record["output"].clone()
-        transform = find_layout(output, inputs)
         with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
-            tail = tail_of(model, layer, inputs, output, lambda outputs, _: outputs[:, :5], expected)
+            tail = Tail(model, layer, inputs, lambda outputs, _: outputs[:, :5], expected)
         assert not caplog.records, "it fell back"
-        copies = SilencedCopies(output, transform, 0.0)
+        transform = find_layout(tail.output, inputs)
+        copies = SilencedCopies(tail.output, transform, 0.0)
         channels = copies.live[[0, 1, -1]]
         with copies.silenced(channels) as changed:
             found = tail(changed, 3)
@@ -83,7 +80,11 @@ def ablation_by_hand(model, layer, inputs, category, transform=lambda x: x, call
     """The weights (B, C) from whole forward passes."""
     rows = []
     for image in inputs.split(1):
-        channels = range(AblationCAM(model, layer).explain(image, category).evidence[0].activations.shape[2])
+        shape = []
+        handle = layer.register_forward_hook(lambda _, __, output, shape=shape: shape.append(transform(output).shape))
+        model(image)
+        handle.remove()
+        channels = range(shape[-1][1])
         score = model(image)[0, category].detach()
         silenced = silenced_by_hand(model, layer, image, channels, transform, call)[:, category]
         rows.append((score - silenced) / score.abs())
@@ -94,14 +95,49 @@ def ablation(model, layer, inputs, category):
     return AblationCAM(model, layer).explain(inputs, category).weights[0].flatten(1)
 
 
-class Stateful(ConvNet):
-    """Every pass is another function: a replay does not give the scores again."""
+class Counting(ConvNet):
+    """Every pass is another function."""
 
     passes = 0
 
     def head(self, x):
         self.passes += 1
         return super().head(x) * (1 + self.passes * 1e-2)
+
+
+class Leaving(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.left = {}
+
+    def forward(self, x):
+        self.left["scale"] = x.square().mean((1, 2, 3)).unsqueeze(1)
+        return x
+
+
+class Remembering(Network):
+    """What ran before the layer leaves something behind that is taken after it; a replay does not run it."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.features_, self.fc = Leaving(), nn.Conv2d(3, 5, 3), nn.Linear(5, 4)
+
+    def features(self, x):
+        return self.features_(self.stem(x))
+
+    def head(self, x):
+        return self.fc(x.tanh().mean((2, 3)) * self.stem.left.pop("scale"))
+
+
+class RememberingTwice(Remembering):
+    """The layer runs twice, and whole passes are needed: the last call is the one that is replaced."""
+
+    def __init__(self):
+        super().__init__()
+        self.same = nn.Conv2d(5, 5, 3, padding=1)
+
+    def head(self, x):
+        return super().head(self.same(self.same(x).tanh()))
 
 
 class InPlaceOnWhatWentBefore(Network):
@@ -130,6 +166,17 @@ class Twice(GapNet):
         return super().head(self.conv(self.conv(x).tanh()).tanh())
 
 
+class OneByOne(GapNet):
+    """It takes one image after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(6, 6, 3, padding=1)
+
+    def head(self, x):
+        return torch.cat([super(OneByOne, self).head(self.conv(image[None]).tanh()) for image in x])
+
+
 class Windows(Network):
     """The layer sees four windows of each image as images of their own."""
 
@@ -151,28 +198,121 @@ class Windows(Network):
     ("make", "layer", "call"),
     [
         (ConvNet, "features", 1),
+        (ConvNet, "features.0", 1),
         (InPlaceOnWhatWentBefore, "features_", 1),
         (Twice, "conv", 2),
-        (ConvNet, "features.0", 1),
+        (Remembering, "features_", 1),
+        (RememberingTwice, "same", 2),
+        (OneByOne, "conv", 1),
     ],
 )
 def test_weights_equal_those_of_whole_forward_passes(make, layer, call, images):
-    model, inputs = make().double().eval(), images.double()
+    model, inputs = make().double().eval(), images.double()[: 1 if make is OneByOne else 3]
     module = model.get_submodule(layer)
     expected = ablation_by_hand(model, module, inputs, 1, call=call)
     assert torch.allclose(ablation(model, module, inputs, 1), expected, atol=1e-12)
     assert expected.abs().max() > 1e-4
 
 
-def test_where_replay_fails_it_says_so_and_whole_passes_are_taken(images, caplog):
-    model = InPlaceOnWhatWentBefore().eval()
+@pytest.mark.parametrize(
+    ("make", "layer", "said"),
+    [
+        (Twice, "conv", []),
+        (ConvNet, "features.0", []),
+        (InPlaceOnWhatWentBefore, "features_", ["replay after Conv2d is not exact"]),
+        (Remembering, "features_", ["KeyError", "replay after Conv2d is not exact"]),
+        (OneByOne, "conv", ["replay after Conv2d is not exact", "copies of Conv2d's output cannot run at once"]),
+    ],
+)
+def test_where_replay_fails_it_says_so(make, layer, said, images, caplog):
     with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
-        ablation(model, model.features_, images[:1], 1)
-    assert "replay after Conv2d failed" in caplog.text
-    caplog.clear()
-    with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
-        ablation(Stateful().eval(), "features", images[:1], 1)
-    assert "replay after Sequential gives" in caplog.text
+        ablation(make().eval(), layer, images[:1], 1)
+    assert all(words in caplog.text for words in said)
+    assert bool(caplog.records) == bool(said)
+
+
+def test_a_model_that_gives_other_scores_each_time_is_refused(images):
+    with pytest.raises(
+        RuntimeError, match="does not give the same scores again when Sequential's output is given back"
+    ):
+        ablation(Counting().eval(), "features", images[:1], 1)
+
+
+def test_the_fused_encoder_of_torch_runs_its_layers(images):
+    """Without hooks it leaves them out; silenced channels would then change nothing."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.fc = nn.Conv2d(3, 8, 4, stride=4), nn.Linear(8, 4)
+            self.encoder = nn.TransformerEncoder(layer, 2)
+
+        def forward(self, x):
+            return self.fc(self.encoder(self.patches(x).flatten(2).mT).mean(1))
+
+    model, inputs = Model().double().eval(), images[:, :, :, :12].double()
+    # With norms that differ from channel to channel, or their mean over channels would not depend on the input.
+    for parameter in model.encoder.parameters():
+        nn.init.normal_(parameter)
+    for norm in (model.encoder.layers[-1].norm1, model.encoder.layers[0].norm2):
+        expected = ablation_by_hand(model, norm, inputs, 1, lambda x: x.mT)
+        assert expected.abs().max() > 1e-3
+        assert torch.allclose(ablation(model, norm, inputs, 1), expected, atol=1e-10)
+
+
+def test_a_sequence_first_layer(images):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches, self.norm, self.fc = nn.Conv2d(3, 8, 4, stride=4), nn.LayerNorm(8), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.fc(self.norm(self.patches(x).flatten(2).permute(2, 0, 1)).tanh().mean(0))
+
+    model, inputs = Model().double().eval(), images.double()
+    cam = AblationCAM(model, model.norm, lambda x: x.permute(1, 2, 0).reshape(x.shape[1], 8, 3, 4))
+    expected = ablation_by_hand(model, model.norm, inputs, 1, lambda x: x.permute(1, 2, 0))
+    assert torch.allclose(cam.explain(inputs, 1).weights[0].flatten(1), expected, atol=1e-10)
+
+
+def test_hooks_of_the_layer_itself_go_over_its_output_once(images):
+    model, inputs = ConvNet().double().eval(), images.double()
+    model.features.register_forward_hook(lambda _, __, output: F.normalize(output, dim=1))
+    expected = ablation_by_hand(model, model.features, inputs, 1)
+    assert torch.allclose(ablation(model, model.features, inputs, 1), expected, atol=1e-12)
+
+
+def test_a_layer_that_is_also_run_as_a_plain_function(images):
+    class Model(GapNet):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(6, 6, 3, padding=1)
+
+        def head(self, x):
+            return super().head((self.conv.forward(x).sigmoid() + self.conv(x)).tanh())
+
+    model, inputs = Model().double().eval(), images.double()
+    expected = ablation_by_hand(model, model.conv, inputs, 1)
+    assert torch.allclose(ablation(model, model.conv, inputs, 1), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+def test_a_model_that_changes_its_input_in_place(images, method):
+    class Model(ConvNet):
+        inplace = True
+
+        def forward(self, x):
+            x = x.sub_(0.5).div_(2) if self.inplace else (x - 0.5) / 2
+            return super().forward(x)
+
+    maps = []
+    for inplace in (True, False):
+        torch.manual_seed(0)
+        model = Model().double().eval()
+        model.inplace = inplace
+        maps.append([method(model, layer)(images.double(), 1) for layer in (model.features, None)])
+    assert np.allclose(*maps, atol=1e-6)
 
 
 def test_a_batch_folded_into_another_axis_is_replayed(images, caplog):

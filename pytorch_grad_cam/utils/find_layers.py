@@ -29,6 +29,11 @@ def resolve_layers(model: nn.Module, layers: TargetLayer | Sequence[TargetLayer]
         TypeError: if an entry is neither a module nor a name.
         ValueError: if no layer is given, or one is no part of the model.
     """
+    part = isinstance(layers, nn.Module) and any(module is layers for module in model.modules())
+    if isinstance(layers, nn.Sequential) and not part:  # a slice of one is a new module that holds layers of the model
+        layers = list(layers)
+    if not isinstance(layers, nn.Module | str | Sequence):
+        raise TypeError(f"target_layers is {type(layers).__name__}, expected a module, a name or a list of them")
     entries = [layers] if isinstance(layers, nn.Module | str) else list(layers)
     if not entries:
         raise ValueError("target_layers is empty, expected at least one module or dotted name; None picks a layer")
@@ -53,7 +58,9 @@ def find_target_layer(model: nn.Module, inputs: Tensor) -> nn.Module:
         ValueError: if there is none.
     """
     modules = [module for module in model.modules() if module is not model and not isinstance(module, _POOLING)]
-    image = inputs[:1]  # every module's output is held at once
+    image = inputs[
+        :1
+    ].clone()  # one, as every module's output is held at once; its own, as a model may change its input
     with record_outputs(modules, differentiable=True) as outputs, torch.no_grad():
         returned = model(image)
     score = _any_score(returned)
@@ -91,6 +98,8 @@ def _resolve(model: nn.Module, entry: TargetLayer) -> nn.Module:
         return _by_name(model, entry)
     if not isinstance(entry, nn.Module):
         raise TypeError(f"a target layer is {type(entry).__name__}, expected a module or a name such as 'layer4.-1'")
+    if isinstance(entry, nn.ModuleList | nn.ModuleDict):
+        raise ValueError(f"target layer {type(entry).__name__} is never called itself; give one of its modules")
     if not any(module is entry for module in model.modules()):
         same = [name for name, module in model.named_modules() if type(module) is type(entry)]
         hint = f"; its own layers of that type: {', '.join(same[-3:])}" if same else ""

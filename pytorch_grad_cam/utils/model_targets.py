@@ -1,6 +1,6 @@
 """What to explain: a target maps one image's output to a scalar; `Targets` holds K of them for each image."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import index
 from typing import Any
@@ -98,6 +98,11 @@ class SemanticSegmentationTarget:
 
     def __call__(self, model_output: Tensor) -> Tensor:
         """(N, H, W) to a scalar."""
+        if model_output.ndim != 3 or model_output.shape[1:] != self.mask.shape or not self.category < len(model_output):
+            raise ValueError(
+                f"class {self.category} on a mask {tuple(self.mask.shape)} was asked for, but the model returned "
+                f"{describe(model_output)} for an image, expected (N, H, W) with more classes and the mask's size"
+            )
         return (model_output[self.category] * self.mask.to(model_output.device)).sum()
 
 
@@ -190,7 +195,9 @@ def resolve_targets(targets: Any, outputs: Any, batch: int) -> Targets:
         targets = scores.argmax(dim=1)
     if isinstance(targets, Tensor | np.ndarray):
         targets = targets.tolist()
-    if not isinstance(targets, list | tuple):
+    if isinstance(targets, Iterable) and not callable(targets) and not isinstance(targets, str):
+        targets = list(targets)
+    else:
         return Targets(((_target(targets),),) * batch)
     if len(targets) != batch:
         hint = "; for several classes of one image give a list of lists: [[281, 285]]" if batch == 1 else ""
@@ -246,7 +253,7 @@ def _per_image(outputs: Any, batch: int) -> Tensor | Sequence[Any]:
 
 
 def _target(target: Any) -> Target:
-    if callable(target):
+    if callable(target) and not isinstance(target, type):
         return target  # type: ignore[no-any-return]
     try:
         if isinstance(target, bool):

@@ -1,0 +1,46 @@
+"""The model and its input as the library uses them, checked."""
+
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+
+def prepare_model(model: nn.Module, use_cuda: bool) -> nn.Module:
+    """The module whose hooks fire, moved to the GPU if asked for.
+
+    Raises:
+        TypeError: if its layers cannot be observed.
+        RuntimeError: if there is no GPU.
+    """
+    module = underlying_module(model)
+    if use_cuda and not torch.cuda.is_available():
+        raise RuntimeError("use_cuda=True, but PyTorch finds no GPU; leave it out to run where the model is")
+    return module.cuda() if use_cuda else module
+
+
+def prepare_input(tensor: Tensor, model: nn.Module, name: str) -> Tensor:
+    """A batch (B, C, *S) where the model is, cut off from any graph; call it outside of inference mode."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is {type(tensor).__name__}, expected a torch.Tensor (B, C, H, W)")
+    if tensor.ndim < 3 or 0 in tensor.shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (B, C, H, W), none of them 0")
+    first = next(chain(model.parameters(), model.buffers()), tensor)
+    tensor = tensor.detach().to(first.device)
+    return tensor.clone() if tensor.is_inference() else tensor
+
+
+def underlying_module(model: nn.Module) -> nn.Module:
+    """The module whose hooks fire: what `torch.compile` or DataParallel wrap.
+
+    Raises:
+        TypeError: for anything that is no nn.Module, and for a ScriptModule, whose layers run no Python hooks.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model is {type(model).__name__}, expected a torch.nn.Module")
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TypeError("model is a ScriptModule, whose layers cannot be observed; give the nn.Module it was made from")
+    if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        return underlying_module(model.module)
+    compiled = getattr(model, "_orig_mod", None)  # of torch.compile's OptimizedModule
+    return model if compiled is None else underlying_module(compiled)
