@@ -30,10 +30,10 @@ def record_outputs(layers: Sequence[nn.Module], *, differentiable: bool = False)
     records: dict[nn.Module, Any] = {}
     thread = threading.get_ident()
 
-    def record(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+    def record(layer: nn.Module, args: Any, output: Any) -> Any:
         if threading.get_ident() != thread:
             return None
-        if _storages(output) & _storages((args, kwargs)):  # what is done to the layer's input would show in the record
+        if _storages(output) & _storages(args):  # what is done to the layer's input would show in the record
             output = tree_map_only(Tensor, torch.clone, output)
         if differentiable:
             torch.set_grad_enabled(True)
@@ -44,7 +44,8 @@ def record_outputs(layers: Sequence[nn.Module], *, differentiable: bool = False)
 
     with ExitStack() as hooks:
         for layer in layers:
-            hooks.callback(layer.register_forward_hook(record, with_kwargs=True).remove)
+            # Without with_kwargs, which is set after the hook: another thread would call it with too few arguments.
+            hooks.callback(layer.register_forward_hook(record).remove)
         yield records
 
 

@@ -52,8 +52,24 @@ def test_releases_before_1_5_had_use_cuda_in_third_place(model, images):
     assert np.array_equal(GradCAM(model, model.features, False, transform)(images), expected)
     assert transformed
     assert np.array_equal(GradCAM(model=model, target_layer=model.features, use_cuda=False)(images), expected)
-    with pytest.raises(TypeError, match="by position"):
-        GradCAM(model, [model.features], None, transform)
+    assert np.array_equal(GradCAM(model, model.features, False, reshape_transform=transform)(images), expected)
+    assert np.array_equal(GradCAM(model, model.features, transform)(images), expected)
+    for extra in ([None, transform], [False, transform, 3], [transform, 3]):
+        with pytest.raises(TypeError, match="takes model, target_layers and reshape_transform by position"):
+            GradCAM(model, [model.features], *extra)
+    with pytest.raises(TypeError, match="reshape_transform is 'relu', expected a function of a layer's output"):
+        GradCAM(model, model.features, "relu")
+
+
+def test_ablation_layer_batch_size_and_ratio_by_position(model):
+    for before in ([None], [False, None]):
+        cam = METHODS["ablationcam"](model, model.features, *before, object(), 8, 0.5)
+        assert (cam.batch_size, cam.ratio_channels_to_ablate) == (8, 0.5)
+
+
+def test_a_slice_of_a_sequential_is_the_layers_in_it(model, images):
+    expected = GradCAM(model, [model.features[2], model.features[3]])(images)
+    assert np.array_equal(GradCAM(model, model.features[2:])(images), expected)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -73,6 +89,10 @@ def test_errors_about_target_layers(model, images):
         GradCAM(model, [3])
     with pytest.raises(ValueError, match="target_layers is empty"):
         GradCAM(model, [])
+    with pytest.raises(TypeError, match="target_layers is int, expected a module, a name or a list of them"):
+        GradCAM(model, 3)
+    with pytest.raises(ValueError, match="ModuleList is never called itself; give one of its modules"):
+        GradCAM(model, nn.ModuleList([model.mix]))
     with pytest.raises(TypeError, match="target_layers and target_layer are the same argument"):
         GradCAM(model, model.features, target_layer=model.mix)
     with pytest.raises(ValueError, match=r"'fc' gives a tensor \(3, 4\).*expected activations \(3, C, H, W\)"):
@@ -167,6 +187,9 @@ def test_errors_about_targets(model, images):
         cam(images, 1.5)
     with pytest.raises(TypeError, match="a target is True"):
         cam(images, True)
+    with pytest.raises(TypeError, match="a target is <class .*ClassifierOutputTarget'>"):
+        cam(images, ClassifierOutputTarget)
+    assert same(cam(images, range(3)), cam(images, [0, 1, 2]))
     with pytest.raises(
         ValueError, match=r"returned a tensor \(4,\) for an output of a tensor \(4,\), expected one number"
     ):
@@ -284,7 +307,6 @@ def test_no_gradient_is_a_clear_error(images):
 
 
 def test_only_the_part_after_the_layer_has_a_graph(images):
-    """The first layer's output does not depend on its input, which frozen and unfrozen models share."""
     model = ConvNet().eval()
     seen = []
     model.features[0].register_forward_hook(lambda _, __, y: seen.append(y.requires_grad))
@@ -334,6 +356,58 @@ def test_in_place_operations_after_the_layer(images, inplace, add):
     explanation = GradCAM(model, model.conv).explain(images, 1)
     assert torch.equal(explanation.evidence[0].output, model.conv(images).detach())
     assert (explanation.evidence[0].output < 0).any()
+
+
+@pytest.mark.parametrize("method", [GradCAM, EigenCAM])
+def test_a_layer_that_returns_its_input(images, method):
+    """What is done to the input afterwards, under another name, does not show in the record."""
+
+    class Model(GapNet):
+        def __init__(self):
+            super().__init__()
+            self.same = nn.Identity()
+
+        def head(self, x):
+            y = self.same(x)
+            x.add_(3)
+            return super().head(y.tanh() + 0 * x)
+
+    model = Model().eval()
+    evidence = method(model, model.same).explain(images, 1).evidence[0]
+    assert torch.equal(evidence.output, model.features(images).detach())
+
+
+def test_a_graph_is_not_kept_after_the_last_target(model, images):
+    class Once(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            saved.append(ctx)
+            return gradient * ctx.saved_tensors[0].new_ones(())
+
+    saved = []
+    model.mix.register_forward_hook(lambda _, __, output: Once.apply(output))
+    GradCAM(model, model.features)(images, [[0, 1]] * 3)
+    assert len(saved) == 2
+    with pytest.raises(RuntimeError, match="after they have already been freed"):
+        list(saved[0].saved_tensors)
+
+
+def test_overlapping_models_are_held_in_eval_mode_by_both():
+    from pytorch_grad_cam.hooks import eval_mode
+
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()).train()
+    whole, part = eval_mode(model), eval_mode(model[0])
+    whole.__enter__()
+    part.__enter__()
+    whole.__exit__(None, None, None)
+    assert (model.training, model[0].training) == (True, False)
+    part.__exit__(None, None, None)
+    assert model[0].training
 
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
@@ -480,6 +554,14 @@ def test_other_transforms_for_aug_smooth(model, images):
         maps.append(GradCAM(model, model.features)(images.flip(axes), classes))
         maps[-1] = np.flip(maps[-1], [axis - 1 for axis in axes])
     assert same(cam(images, aug_smooth=True), np.mean(maps, axis=0))
+
+
+def test_outputs_after_aug_smooth_are_those_of_the_clean_images(model, images):
+    cam = GradCAM(model, model.features)
+    cam(images, aug_smooth=True)
+    assert torch.equal(cam.outputs, model(images))
+    with pytest.raises(ValueError, match="tta_transforms is empty"):
+        GradCAM(model, model.features, tta_transforms=[])(images, aug_smooth=True)
 
 
 def test_aug_smooth_runs_the_model_six_times(model, images):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tiny_networks import NAMES, ConvNet, GapNet, make
 
 from pytorch_grad_cam import METHODS, GradCAM, GradCAMPlusPlus, XGradCAM
+from pytorch_grad_cam.reductions import first_component, fuse
 
 methods = pytest.mark.parametrize("method", METHODS)
 networks = pytest.mark.parametrize("network", NAMES)
@@ -243,3 +244,27 @@ def test_any_shape_batch_and_scale(method, axes, size, batch, scale, seed):
     assert np.isfinite(maps).all()
     assert maps.min() >= 0
     assert maps.max() <= 1
+
+
+def test_layers_are_fused_by_the_mean_of_their_maps_each_rescaled_and_then_resized():
+    maps = [torch.tensor([[[[-1.0, 0.0, 2.0, 4.0]]]]), torch.tensor([[[[3.0, 1.0]]]])]
+    # The first to (0, 0, 0.5, 1); the second to (1, 0), enlarged to (1, 0.75, 0.25, 0); their mean to [0, 1].
+    mean = torch.tensor([0.5, 0.375, 0.375, 0.5])
+    expected = (mean - 0.375) / 0.125
+    assert torch.allclose(fuse(maps, (1, 4)).flatten(), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_components_of_tiny_and_of_huge_values(scale):
+    weighted = torch.randn(2, 1, 5, 4, 4)
+    expected = first_component(weighted)
+    assert torch.allclose(first_component(weighted * scale) / scale, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_xgradcam_of_channels_whose_activations_cancel(dtype):
+    """After a normalisation over space the sum of a channel is rounding, which is nothing to divide by."""
+    network = GapNet().to(dtype).eval()
+    network.features.append(torch.nn.InstanceNorm2d(6))
+    explanation = XGradCAM(network, network.features).explain(torch.randn(2, 3, 32, 32, dtype=dtype) + 2, 1)
+    assert not explanation.weights[0].any()

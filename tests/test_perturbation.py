@@ -182,7 +182,7 @@ def test_the_most_varied_channels_only(model, images):
         assert sorted(weights.nonzero().flatten().tolist()) == sorted(chosen[image].tolist())
         expected = every.weights[0][image].flatten()[weights > 0]
         assert torch.allclose(weights[weights > 0], expected / expected.sum(), atol=1e-5)
-    with pytest.raises(ValueError, match="channels is 0, expected at least 1"):
+    with pytest.raises(ValueError, match="channels is 0, expected a whole number of at least 1, or None for all"):
         ScoreCAM(model, model.features, channels=0)
 
 
@@ -238,5 +238,45 @@ def test_autocast_is_honoured(method, model, images):
 
 @methods
 def test_batch_size_must_be_positive(method, model):
-    with pytest.raises(ValueError, match="batch_size is 0, expected at least 1, or None"):
-        method(model, model.features, batch_size=0)
+    for wrong in (0, 1.5, "3", True):
+        with pytest.raises(
+            ValueError, match=f"batch_size is {wrong!r}, expected a whole number of at least 1, or None"
+        ):
+            method(model, model.features, batch_size=wrong)
+    cam = method(model, model.features)
+    cam.batch_size = -1
+    with pytest.raises(ValueError, match="batch_size is -1, expected a whole number"):
+        cam(torch.zeros(1, 3, 8, 8))
+
+
+def test_two_ways_to_limit_channels_are_one_too_many(model):
+    with pytest.raises(ValueError, match="two ways to say the same"):
+        AblationCAM(model, model.features, channels=2, ratio_channels_to_ablate=0.5)
+
+
+def test_ablation_copies_survive_in_place_operations_of_any_kind(images):
+    """The buffer of silenced copies is made anew where the model has gone over it."""
+
+    class Adding(ConvNet):
+        def head(self, x):
+            return super().head(x.add_(1).mul_(0.5))
+
+    network = Adding().double().eval()
+    expected = AblationCAM(network, network.features, batch_size=1).explain(images.double(), 1).weights[0]
+    found = AblationCAM(network, network.features, batch_size=2).explain(images.double(), 1).weights[0]
+    assert torch.allclose(found, expected, atol=1e-12)
+
+
+def test_score_cam_leaves_flat_channels_out_where_channels_are_chosen(images):
+    network = dead_and_flat()
+    weights = ScoreCAM(network, network.features, channels=2).explain(images, 1).weights[0].flatten(1)
+    assert (weights[:, :3] == 0).all()
+    assert ((weights > 0).sum(dim=1) == 2).all()
+
+
+def test_ablation_of_a_score_of_zero(model, images):
+    with torch.no_grad():
+        model.fc.weight.zero_()
+        model.fc.bias.zero_()
+    weights = AblationCAM(model, model.features).explain(images, 1).weights[0]
+    assert (weights == 0).all()
