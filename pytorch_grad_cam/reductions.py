@@ -25,14 +25,17 @@ def first_component(weighted: Tensor) -> Tensor:
     # The Gram matrix squares the values: bring them to 1 first, or small ones would vanish.
     scale = x.abs().amax(dim=(2, 3), keepdim=True)
     x = x / torch.where(scale > 0, scale, 1)
-    if x.shape[2] < x.shape[3]:
-        vector = torch.linalg.eigh(x @ x.mT).eigenvectors[..., -1:]
-        component = (vector.mT @ x).squeeze(2)
+    channels, positions = x.shape[2:]
+    values, vectors = torch.linalg.eigh(x @ x.mT if channels < positions else x.mT @ x)
+    component: Tensor = vectors[..., -1]
+    if channels < positions:
+        component = (component.unsqueeze(2) @ x).squeeze(2)
     else:
-        values, vectors = torch.linalg.eigh(x.mT @ x)
-        component = vectors[..., -1] * values[..., -1:].clamp(min=0).sqrt()
+        component = component * values[..., -1:].clamp(min=0).sqrt()
     agreement = (component * x.sum(dim=2)).sum(dim=2, keepdim=True)
-    rounding = torch.finfo(x.dtype).eps ** 0.5 * (component.abs() * x.abs().sum(dim=2)).sum(dim=2, keepdim=True)
+    # The most it could be, but for rounding: the sum of the eigenvalues is that of all squares.
+    most = component.norm(dim=2, keepdim=True) * (channels * values.sum(dim=2, keepdim=True)).clamp(min=0).sqrt()
+    rounding = torch.finfo(x.dtype).eps ** 0.5 * most
     agreement = torch.where(agreement.abs() > rounding, agreement, component.pow(3).sum(dim=2, keepdim=True))
     component = torch.where(agreement < 0, -component, component) * scale.squeeze(2)
     return component.reshape(component.shape[:2] + weighted.shape[3:])
@@ -48,5 +51,5 @@ def fuse(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     Returns:
         (B, K, *size)
     """
-    fused = torch.stack([resize(rescale(layer_map.relu()), size) for layer_map in layer_maps]).mean(dim=0)
-    return rescale(fused)
+    first, *others = [resize(rescale(layer_map.relu()), size) for layer_map in layer_maps]
+    return rescale(sum(others, start=first) / len(layer_maps))
