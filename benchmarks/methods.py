@@ -104,7 +104,7 @@ class Library:
     """A process that runs the methods of one of the libraries when asked; `folder` holds the peer."""
 
     def __init__(self, folder: Path | None) -> None:
-        self.arguments = [] if folder is None else ["--library", str(folder)]
+        self.arguments = [] if folder is None else ["--import-from", str(folder)]
         command = [sys.executable, __file__, "--answer", *self.arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -252,14 +252,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="3 rounds, the peer without AblationCAM and ScoreCAM")
     cache = Path.home() / ".cache" / "grad-cam-1.5.7"
     parser.add_argument("--peer", type=Path, default=cache, metavar="FOLDER", help="where it is, or goes to")
-    parser.add_argument("--library", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--import-from", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--memory-of", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
-    if arguments.library:
+    if arguments.import_from:
         # What the peer needs stands last, so that both libraries use the same NumPy.
-        sys.path[:] = [str(arguments.library), *sys.path, str(arguments.library / "needs")]
+        sys.path[:] = [str(arguments.import_from), *sys.path, str(arguments.import_from / "needs")]
     if arguments.answer:
         answer_requests()
     elif arguments.memory_of:
