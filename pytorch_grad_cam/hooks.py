@@ -60,7 +60,7 @@ def gradients(score: Tensor, outputs: Sequence[Any], *, keep_graph: bool) -> lis
     grads = torch.autograd.grad(score, tensors, retain_graph=keep_graph, allow_unused=True)
     of = {id(t): g for t, g in zip(tensors, grads, strict=True) if g is not None}
     return [
-        tree_map_only(Tensor, lambda t: of.get(id(t), torch.zeros_like(t)), output)
+        tree_map_only(Tensor, lambda t: of[id(t)] if id(t) in of else torch.zeros_like(t), output)
         if any(id(t) in of for t in tree_leaves(output))
         else None
         for output in outputs

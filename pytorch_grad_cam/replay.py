@@ -19,9 +19,6 @@ logger = logging.getLogger(__name__)
 Score = Callable[[Any, int], Tensor]
 """From what the model returned for n copies of an image, and n, to their scores (n, K)."""
 
-Run = Callable[[Any, int], Any]
-"""From n copies of what the layer returned, each changed in its own way, and n, to what the model returns for them."""
-
 
 class Tail:
     """What comes after a layer, for one image: by replay where that is proved right, else by whole forward passes.
