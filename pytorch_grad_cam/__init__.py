@@ -9,6 +9,7 @@ from pytorch_grad_cam.grad_cam import GradCAM
 from pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
 from pytorch_grad_cam.guided_backprop import GuidedBackpropReLUModel
 from pytorch_grad_cam.layer_cam import LayerCAM
+from pytorch_grad_cam.layer_choice import list_layers
 from pytorch_grad_cam.score_cam import ScoreCAM
 from pytorch_grad_cam.xgrad_cam import XGradCAM
 
@@ -41,4 +42,5 @@ __all__ = [
     "ScoreCAM",
     "XGradCAM",
     "__version__",
+    "list_layers",
 ]

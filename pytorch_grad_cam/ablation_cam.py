@@ -61,7 +61,7 @@ class AblationCAM(PerturbationCAM):
 
     def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
         """The relative fall of each score, channel by channel, (K, C)."""
-        inputs, before = evidence.inputs[image : image + 1], evidence.scores[image]
+        inputs, before = evidence.given.image(image), evidence.scores[image]
         activations = evidence.activations[image]
         weights = before.new_zeros(len(before), activations.shape[1])
 
@@ -69,7 +69,7 @@ class AblationCAM(PerturbationCAM):
             return evidence.targets.of_copies(image, copies).scores(outputs)
 
         tail = Tail(self.model, evidence.layer, inputs, score, before)
-        copies = SilencedCopies(tail.output, self.transform(evidence.layer, tail.output, inputs), self.silence)
+        copies = SilencedCopies(tail.output, self.transform(evidence.layer, tail.output, inputs.pictures), self.silence)
         count = ceil(self.ratio_channels_to_ablate * len(copies.live)) if self.channels is None else self.channels
         channels = most_varied(activations, copies.live, count)
         if not len(channels):
@@ -79,7 +79,7 @@ class AblationCAM(PerturbationCAM):
             with copies.silenced(some) as changed:
                 return tail(changed, len(some)).to(before.dtype)
 
-        chunk = tail.most_copies or self.chunk(copies.nbytes, inputs.device)
+        chunk = tail.most_copies or self.chunk(copies.nbytes, inputs.pictures.device)
         after = scores_in_chunks(silenced_scores, channels, chunk, advance)
         weights[:, channels] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
         return weights

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
 from pytorch_grad_cam.hooks import eval_mode
-from pytorch_grad_cam.preparation import prepare_input, prepare_model
+from pytorch_grad_cam.inputs import Inputs, prepare_inputs
+from pytorch_grad_cam.layer_choice import find_candidates, find_target_layer
+from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
-from pytorch_grad_cam.utils.find_layers import TargetLayer, find_target_layer, layer_name, resolve_layers
-from pytorch_grad_cam.utils.model_targets import Targets, class_scores, describe, resolve_targets
-from pytorch_grad_cam.utils.reshape_transforms import find_layout
+from pytorch_grad_cam.utils.find_layers import TargetLayer, layer_name, resolve_layers
+from pytorch_grad_cam.utils.layouts import find_transform, first_tensor
+from pytorch_grad_cam.utils.model_targets import Targets, class_scores, describe, of_first_image, resolve_targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +61,11 @@ class BaseCAM:
 
     Args:
         model: any network; it is left as it was found, also after an error.
-        target_layers: one module or dotted name ("layer4.-1"), or a list; None picks, at the first call, the last layer
-            that keeps positions and that a gradient reaches.
+        target_layers: one module or dotted name ("layer4.-1"), or a list; None takes, from the first call on, the last
+            layer that keeps positions and that the score's gradient reaches there. `list_layers` shows them all.
         older: reshape_transform may stand in third place; in releases before 1.5 use_cuda stood before it.
         reshape_transform: from what the layer returns to (B, C, *S); None recognises channels first, channels last and
-            tokens.
+            tokens, with others before them or not.
         target_layer: the same as target_layers.
         use_cuda: move the model to the GPU; otherwise the input follows the model.
         batch_size: how many copies of an image a method that needs many runs at once; None chooses.
@@ -113,22 +114,26 @@ class BaseCAM:
 
     def __call__(
         self,
-        input_tensor: Tensor,
+        input_tensor: Any = None,
         targets: Any = None,
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
         *,
         target_category: Any = None,
+        **forward_kwargs: Any,
     ) -> NDArray[np.float32]:
         """The maps of a batch.
 
         Args:
-            input_tensor: (B, C, *S_in), preprocessed for the model.
+            input_tensor: pictures (B, C, *S_in), preprocessed for the model. Several arguments of a model are a tuple
+                that begins with them, or a dict of named ones with `pixel_values`.
             targets: None for the best class of each image; one class or callable for all; a list of B, each mapping one
                 image's output to a scalar; a list of B lists of K, or a tensor of classes (B, K).
             aug_smooth: average over augmented copies of each image, six unless `tta_transforms` says otherwise.
             eigen_smooth: reduce by the first principal component instead of the method's own way.
             target_category: the same as targets.
+            forward_kwargs: further arguments of the model, by name. Tensors with a first axis of length B hold
+                something for each image, the others are for all.
 
         Returns:
             float32 (B, *S_in) in [0, 1], or (B, K, *S_in) if K targets were given for each image
@@ -137,35 +142,42 @@ class BaseCAM:
             TypeError, ValueError, IndexError: naming what was given and what was expected.
             RuntimeError: if the scores do not depend on a target layer.
         """
-        explanation = self.explain(input_tensor, targets, aug_smooth, eigen_smooth, target_category=target_category)
+        targets = _either("targets", targets, "target_category", target_category)
+        explanation = self.explain(input_tensor, targets, aug_smooth, eigen_smooth, **forward_kwargs)
         several = explanation.targets is not None and explanation.targets.several
         maps = explanation.maps if several else explanation.maps[:, 0]
         return maps.float().cpu().numpy()
 
     def explain(
         self,
-        input_tensor: Tensor,
+        input_tensor: Any = None,
         targets: Any = None,
         aug_smooth: bool = False,
         eigen_smooth: bool = False,
         *,
         target_category: Any = None,
+        **forward_kwargs: Any,
     ) -> Explanation:
         """Maps as tensors, with the raw signed map of each layer, weights, scores and outputs.
 
         Takes what a call takes; K is an axis of every result, also where it is 1.
         """
         targets = _either("targets", targets, "target_category", target_category)
+        with torch.inference_mode(False):
+            inputs = prepare_inputs(input_tensor, forward_kwargs, self.model, "input_tensor")
+        explain = partial(self._explain, eigen_smooth=eigen_smooth)
         if aug_smooth:
-            explain = partial(self.explain, eigen_smooth=eigen_smooth)
-            averaged = average_over_augmentations(explain, input_tensor, targets, self.tta_transforms)
-            self.outputs = averaged.outputs
-            return averaged
+            explanation = average_over_augmentations(explain, inputs, targets, self.tta_transforms)
+        else:
+            explanation = explain(inputs, targets)
+        self.outputs = explanation.outputs
+        return explanation
+
+    def _explain(self, inputs: Inputs, targets: Any, eigen_smooth: bool) -> Explanation:
         # Tensors made in inference mode cannot be differentiated; autocast stays as the caller has it.
         with eval_mode(self.model), torch.inference_mode(False), torch.no_grad():
-            inputs = prepare_input(input_tensor, self.model, "input_tensor")
             if self.target_layers is None:
-                self.target_layers = [find_target_layer(self.model, inputs)]
+                self.target_layers = [self._find_target_layer(inputs, targets)]
             score = partial(self._score, targets=targets, batch=len(inputs))
             given = inputs.clone() if self.runs_again else inputs  # a model may change its input in place
             seen = observe(self.model, given, self.target_layers, score, differentiate=self.uses_gradients)
@@ -175,8 +187,7 @@ class BaseCAM:
             layer_maps = [reduce(w * e.activations) for w, e in zip(weights, evidence, strict=True)]
             if seen.scores is not None:  # a method that ignores the target gives one map for all
                 layer_maps = [m.expand(*seen.scores.shape, *m.shape[2:]) for m in layer_maps]
-            maps = fuse(layer_maps, inputs.shape[2:])
-        self.outputs = seen.outputs
+            maps = fuse(layer_maps, inputs.pictures.shape[2:])
         return Explanation(maps, tuple(layer_maps), tuple(weights), evidence, seen.outputs)
 
     def __enter__(self) -> "BaseCAM":
@@ -191,33 +202,51 @@ class BaseCAM:
         resolved = resolve_targets(targets, outputs, batch)
         return resolved, resolved.scores(outputs)
 
-    def _evidence(self, seen: Observation, inputs: Tensor) -> tuple[LayerEvidence, ...]:
+    def _find_target_layer(self, inputs: Inputs, targets: Any) -> nn.Module:
+        """The layer to take where none is given, from one more pass of the first image."""
+        first = of_first_image(targets)
+        candidates = find_candidates(
+            self.model, inputs.image(0), lambda outputs: self._score(outputs, first, batch=1)[1], self.reshape_transform
+        )
+        return find_target_layer(candidates, self.model, uses_gradients=self.uses_gradients)
+
+    def _evidence(self, seen: Observation, inputs: Inputs) -> tuple[LayerEvidence, ...]:
         scores: Any = None if seen.scores is None else _promote(seen.scores)
         targets: Any = seen.targets
         evidence = []
         for layer, (output, of) in zip(self.target_layers or (), seen.layers, strict=True):
-            transform = self.transform(layer, output, inputs)
+            transform = self.transform(layer, output, inputs.pictures)
             activations = transform(output).unsqueeze(1)
             gradients: Any = torch.stack([transform(g) for g in of], dim=1) if of else None
+            if of and activations.numel() < first_tensor(output).numel() and not gradients.any():
+                self._check_reached(layer, of, activations.shape[3:], inputs, targets)
             evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores))
         return tuple(evidence)
 
-    def transform(self, layer: nn.Module, output: Any, inputs: Tensor) -> Callable[[Any], Tensor]:
+    def _check_reached(
+        self, layer: nn.Module, gradients: Sequence[Any], grid: Sequence[int], inputs: Inputs, targets: Targets
+    ) -> None:
+        """Of a layer whose positions no gradient reaches, whether one reaches the tokens beside them."""
+        if not any(first_tensor(gradient).any() for gradient in gradients):
+            return
+        name = layer_name(self.model, layer)
+        instead = layer_name(self.model, self._find_target_layer(inputs, targets))
+        raise ValueError(
+            f"no gradient reaches the {' x '.join(map(str, grid))} positions of target layer {name!r}, only other "
+            f"tokens, such as the class token: nothing after it reads the positions; take {instead!r}"
+        )
+
+    def transform(self, layer: nn.Module, output: Any, pictures: Tensor) -> Callable[[Any], Tensor]:
         """How what a layer returned, and its gradient, become (B, C, *S) in float32 or float64."""
-        transform = self.reshape_transform or partial(_first_in_layout, find_layout(_first_tensor(output), inputs))
-        activations = transform(output)
-        if (
-            not isinstance(activations, Tensor)
-            or activations.ndim != inputs.ndim
-            or len(activations) != len(inputs)
-            or activations[0, 0].numel() == 1
-        ):
-            after = " after reshape_transform" if self.reshape_transform else ""
-            axes = ", ".join("DHW"[-(inputs.ndim - 2) :])
+        transform = find_transform(output, pictures, self.model, layer, self.reshape_transform)
+        if transform is None:
+            given = self.reshape_transform
+            after = f" and {describe(given(output))} after reshape_transform" if given else ""
+            axes = ", ".join("DHW"[-(pictures.ndim - 2) :])
             raise ValueError(
-                f"target layer {layer_name(self.model, layer)!r} gives {describe(activations)}{after} for an input "
-                f"{tuple(inputs.shape)}; expected activations ({len(inputs)}, C, {axes}) with more than one position: "
-                "take a layer before the pooling, or give a reshape_transform"
+                f"target layer {layer_name(self.model, layer)!r} gives {describe(output)}{after} for an input "
+                f"{tuple(pictures.shape)}; expected activations ({len(pictures)}, C, {axes}) with more than one "
+                "position: take a layer before the pooling (list_layers shows which), or give a reshape_transform"
             )
         return lambda value: _promote(transform(value))
 
@@ -236,15 +265,6 @@ def _either(name: str, value: Any, other_name: str, other: Any) -> Any:
     if value is not None and other is not None:
         raise TypeError(f"{name} and {other_name} are the same argument, and both were given")
     return other if value is None else value
-
-
-def _first_tensor(output: Any) -> Any:
-    return next((leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), output)
-
-
-def _first_in_layout(layout: Callable[[Tensor], Tensor] | None, output: Any) -> Any:
-    tensor = _first_tensor(output)
-    return layout(tensor) if layout else tensor
 
 
 def _promote(tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from pytorch_grad_cam.hooks import gradients, record_outputs
+from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.model_targets import Targets
 
@@ -23,7 +24,7 @@ class LayerEvidence:
         layer: the target layer.
         output: as the layer returned it, in its last call.
         activations: (B, 1, C, *S), the output after `reshape_transform`; formulas read as in the papers.
-        inputs: (B, C_in, *S_in)
+        given: what the model was called with.
         gradients: (B, K, C, *S), d scores_bk / d activations; None for methods that do not use gradients.
         targets: what was explained; None where a method needs no target and none was given or found.
         scores: (B, K), or None as targets.
@@ -32,11 +33,16 @@ class LayerEvidence:
     layer: nn.Module
     output: Any
     activations: Tensor
-    inputs: Tensor
+    given: Inputs
     # None where a method needs none; typed for the methods that read them.
     gradients: Tensor
     targets: Targets
     scores: Tensor
+
+    @property
+    def inputs(self) -> Tensor:
+        """(B, C_in, *S_in)"""
+        return self.given.pictures
 
     @property
     def spatial(self) -> tuple[int, ...]:
@@ -63,7 +69,7 @@ class Observation:
 
 def observe(
     model: nn.Module,
-    inputs: Tensor,
+    inputs: Inputs,
     layers: Sequence[nn.Module],
     score: Callable[[Any], tuple[Targets | None, Tensor | None]],
     *,
@@ -73,7 +79,7 @@ def observe(
 
     Args:
         model: the network, in eval mode.
-        inputs: (B, C_in, *S_in)
+        inputs: what to call it with.
         layers: modules of the model.
         score: from the model's outputs to the targets and their scores (B, K).
         differentiate: collect gradients too, one pass back through the tail of the network for each of K.
@@ -83,15 +89,15 @@ def observe(
     """
     # The first layer switches gradients on. Where an ancestor of it switches them off again, as one does that wraps a
     # part of itself in no_grad, another run has them on from the start.
-    version = inputs._version
+    version = inputs.pictures._version
     for from_the_start in (False, True):
-        if inputs._version != version:
+        if inputs.pictures._version != version:
             raise RuntimeError("the model changes its input in place and would have to run again; give it a clone")
         with (
             record_outputs(layers, differentiable=differentiate) as records,
             torch.set_grad_enabled(from_the_start and differentiate),
         ):
-            outputs = model(inputs)
+            outputs = inputs.run(model)
             if silent := [layer_name(model, layer) for layer in layers if layer not in records]:
                 raise RuntimeError(
                     f"target layer {', '.join(map(repr, silent))} did not run in the forward pass; expected a layer "

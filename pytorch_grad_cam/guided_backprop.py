@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from pytorch_grad_cam.hooks import eval_mode
-from pytorch_grad_cam.preparation import prepare_input, prepare_model
+from pytorch_grad_cam.inputs import prepare_inputs
+from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.utils.model_targets import resolve_targets
 
 
@@ -41,24 +42,29 @@ class GuidedBackpropReLUModel:
         if device is not None:
             self.model.to(device)
 
-    def __call__(self, input_img: Tensor, target_category: Any = None) -> NDArray[np.float32]:
+    def __call__(
+        self, input_img: Any = None, target_category: Any = None, **forward_kwargs: Any
+    ) -> NDArray[np.float32]:
         """The guided gradients of a batch.
 
         Args:
-            input_img: (B, C, H, W)
+            input_img: (B, C, H, W), or what else a CAM takes: a tuple of arguments or a dict of named ones.
             target_category: as `targets` of a map: None, a class, a callable, or a list of one for each image.
+            forward_kwargs: further arguments of the model, by name.
 
         Returns:
             float32 (B, H, W, C), signed; (H, W, C) for a batch of one
         """
         with eval_mode(self.model), torch.inference_mode(False), torch.enable_grad():
-            inputs = prepare_input(input_img, self.model, "input_img").detach().requires_grad_()
+            inputs = prepare_inputs(input_img, forward_kwargs, self.model, "input_img")
+            pictures = inputs.pictures.detach().requires_grad_()
             with _GuidedReLUs():
-                outputs = self.model(inputs.clone())  # a leaf must not be changed in place
+                # A leaf must not be changed in place.
+                outputs = inputs.with_pictures(pictures.clone()).run(self.model)
             targets = resolve_targets(target_category, outputs, len(inputs))
             if targets.several:
                 raise ValueError("target_category holds a list for each image, expected one target for each image")
-            (gradient,) = torch.autograd.grad(targets.scores(outputs).sum(), inputs)
+            (gradient,) = torch.autograd.grad(targets.scores(outputs).sum(), pictures)
         result = gradient.float().movedim(1, -1).cpu().numpy()
         return result[0] if len(result) == 1 else result
 

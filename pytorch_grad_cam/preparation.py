@@ -1,9 +1,7 @@
-"""The model and its input as the library uses them, checked."""
-
-from itertools import chain
+"""The model as the library uses it, checked."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 def prepare_model(model: nn.Module, use_cuda: bool) -> nn.Module:
@@ -17,17 +15,6 @@ def prepare_model(model: nn.Module, use_cuda: bool) -> nn.Module:
     if use_cuda and not torch.cuda.is_available():
         raise RuntimeError("use_cuda=True, but PyTorch finds no GPU; leave it out to run where the model is")
     return module.cuda() if use_cuda else module
-
-
-def prepare_input(tensor: Tensor, model: nn.Module, name: str) -> Tensor:
-    """A batch (B, C, *S) where the model is, cut off from any graph; call it outside of inference mode."""
-    if not isinstance(tensor, Tensor):
-        raise TypeError(f"{name} is {type(tensor).__name__}, expected a torch.Tensor (B, C, H, W)")
-    if tensor.ndim < 3 or 0 in tensor.shape:
-        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected (B, C, H, W), none of them 0")
-    first = next(chain(model.parameters(), model.buffers()), tensor)
-    tensor = tensor.detach().to(first.device)
-    return tensor.clone() if tensor.is_inference() else tensor
 
 
 def underlying_module(model: nn.Module) -> nn.Module:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from pytorch_grad_cam.hooks import record_outputs, replace_output
+from pytorch_grad_cam.inputs import Inputs
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ class Tail:
     Args:
         model: the network.
         layer: a module of it that runs in the forward pass; its last call is meant.
-        inputs: one image, (1, C, *S).
+        inputs: what to call it with, for one image.
         score: what to make of the model's output.
         expected: the image's scores (K,).
 
@@ -40,7 +41,7 @@ class Tail:
         RuntimeError: if the model gives other scores each time it runs.
     """
 
-    def __init__(self, model: nn.Module, layer: nn.Module, inputs: Tensor, score: Score, expected: Tensor) -> None:
+    def __init__(self, model: nn.Module, layer: nn.Module, inputs: Inputs, score: Score, expected: Tensor) -> None:
         self.output, tape, calls = _record(model, layer, inputs)
         self.most_copies: int | None = None
         self._score = score
@@ -93,7 +94,7 @@ def repeat(output: Any, copies: int) -> Any:
 Tape = list[tuple[nn.Module, Any]]
 
 
-def _record(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Any, Tape, int]:
+def _record(model: nn.Module, layer: nn.Module, inputs: Inputs) -> tuple[Any, Tape, int]:
     """What the layer returns in its last call, the outermost calls that had finished before it, how often it is called.
 
     The finished calls are in order, each with its output.
@@ -121,13 +122,13 @@ def _record(model: nn.Module, layer: nn.Module, inputs: Tensor) -> tuple[Any, Ta
             record_outputs([layer]) as records,
             _calls_go_through(call, (module for module in model.modules() if module is not model)),
         ):
-            model(inputs.clone())
+            inputs.clone().run(model)
     finally:
         handle.remove()
     return records[layer], before, calls
 
 
-def _replay(model: nn.Module, layer: nn.Module, inputs: Tensor, tape: Tape, changed: Any, copies: int) -> Any:
+def _replay(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: Tape, changed: Any, copies: int) -> Any:
     queues: dict[nn.Module, list[Any]] = defaultdict(list)
     for module, recorded in tape:
         queues[module].append(repeat(recorded, copies))
@@ -147,7 +148,7 @@ def _replay(model: nn.Module, layer: nn.Module, inputs: Tensor, tape: Tape, chan
     handle = layer.register_forward_hook(last_word)
     try:
         with _calls_go_through(call, list(queues)):
-            outputs = model(repeat(inputs, copies))
+            outputs = inputs.copies(copies).run(model)
     finally:
         handle.remove()
     if queues[layer]:
@@ -155,9 +156,9 @@ def _replay(model: nn.Module, layer: nn.Module, inputs: Tensor, tape: Tape, chan
     return outputs
 
 
-def _run_all(model: nn.Module, layer: nn.Module, inputs: Tensor, calls: int, changed: Any, copies: int) -> Any:
+def _run_all(model: nn.Module, layer: nn.Module, inputs: Inputs, calls: int, changed: Any, copies: int) -> Any:
     with replace_output(layer, changed, calls):
-        return model(repeat(inputs, copies).clone())
+        return inputs.copies(copies).clone().run(model)
 
 
 # One thread at a time has calls go its way; other threads run the modules as they are meanwhile.

@@ -27,14 +27,16 @@ class ScoreCAM(PerturbationCAM):
 
     def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
         """Softmax over channels of the scores of the masked images, (K, C)."""
-        activations, picture = evidence.activations[image], evidence.inputs[image : image + 1]
+        activations, given = evidence.activations[image], evidence.given.image(image)
+        picture = given.pictures
 
         def score(channels: Tensor) -> Tensor:
             masks = rescale(resize(activations[:, channels], picture.shape[2:]))[0].unsqueeze(1)
             copies = picture * masks.to(picture.dtype)
             if copies.device.type == "cpu" and copies.ndim == 4:  # the faster order for convolutions there
                 copies = copies.contiguous(memory_format=torch.channels_last)
-            return evidence.targets.of_copies(image, len(channels)).scores(self.model(copies)).to(activations.dtype)
+            outputs = given.copies(len(channels)).with_pictures(copies).run(self.model)
+            return evidence.targets.of_copies(image, len(channels)).scores(outputs).to(activations.dtype)
 
         values = activations[0].flatten(1)
         varies = values.amax(dim=1) > values.amin(dim=1)

@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
+from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.utils.model_targets import describe
 
 if TYPE_CHECKING:
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 def average_over_augmentations(
-    explain: Callable[[Tensor, Any], "Explanation"],
-    inputs: Tensor,
+    explain: Callable[[Inputs, Any], "Explanation"],
+    inputs: Inputs,
     targets: Any,
     transforms: Iterable[Any] | None = None,
 ) -> "Explanation":
@@ -25,7 +25,7 @@ def average_over_augmentations(
 
     Args:
         explain: inputs and targets to their explanation.
-        inputs: (B, C, H, W)
+        inputs: of pictures (B, C, H, W), which alone are augmented.
         targets: as `BaseCAM` takes them.
         transforms: a `ttach.Compose`; None is horizontal flip x brightness 0.9, 1, 1.1: six copies.
 
@@ -34,18 +34,21 @@ def average_over_augmentations(
     """
     import ttach
 
-    if not isinstance(inputs, Tensor) or inputs.ndim != 4:
-        raise ValueError(f"aug_smooth takes pictures (B, C, H, W), and the input is {describe(inputs)}; leave it out")
+    pictures = inputs.pictures
+    if pictures.ndim != 4:
+        raise ValueError(f"aug_smooth takes pictures (B, C, H, W), and the input is {describe(pictures)}; leave it out")
     if transforms is None:
         transforms = ttach.Compose([ttach.HorizontalFlip(), ttach.Multiply(factors=[0.9, 1, 1.1])])
     if not (transforms := list(transforms)):
         raise ValueError("tta_transforms is empty, expected at least one transform of ttach")
-    copies = [(transform, transform.augment_image(inputs)) for transform in transforms]
+    copies = [(transform, transform.augment_image(pictures)) for transform in transforms]
     # Usually one of the copies is the clean image; then its explanation is not computed twice.
     clean = explain(inputs, targets)
     maps = [
         transform.deaugment_mask(
-            clean.maps if torch.equal(augmented, inputs) else explain(augmented, clean.targets).maps
+            clean.maps
+            if torch.equal(augmented, pictures)
+            else explain(inputs.with_pictures(augmented), clean.targets).maps
         )
         for transform, augmented in copies
     ]

@@ -200,7 +200,7 @@ def test_errors_about_targets(model, images):
 
 def test_errors_about_the_input(model, images):
     cam = GradCAM(model, model.features)
-    with pytest.raises(TypeError, match="input_tensor is ndarray, expected a torch.Tensor"):
+    with pytest.raises(TypeError, match="input_tensor is a value of type ndarray, expected a torch.Tensor"):
         cam(images.numpy())
     with pytest.raises(ValueError, match=r"input_tensor has shape \(12, 16\)"):
         cam(images[0, 0])

@@ -91,7 +91,7 @@ def test_errors():
         GuidedBackpropReLUModel(model)(torch.randn(3, 3, 2, 2), [1, 2])
     with pytest.raises(TypeError, match="expected a torch.nn.Module"):
         GuidedBackpropReLUModel("resnet50")
-    with pytest.raises(TypeError, match="input_img is ndarray, expected a torch.Tensor"):
+    with pytest.raises(TypeError, match="input_img is a value of type ndarray, expected a torch.Tensor"):
         GuidedBackpropReLUModel(model)(np.zeros((1, 3, 2, 2)))
     with pytest.raises(ValueError, match="one target for each image"):
         GuidedBackpropReLUModel(model)(torch.randn(1, 3, 2, 2), [[1, 2]])

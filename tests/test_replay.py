@@ -12,10 +12,11 @@ from tiny_networks import ConvNet, GapNet, Network
 from torch import nn
 
 from pytorch_grad_cam import METHODS, AblationCAM
+from pytorch_grad_cam.inputs import prepare_inputs
 from pytorch_grad_cam.replay import Tail
 from pytorch_grad_cam.silencing import SilencedCopies
 from pytorch_grad_cam.utils.find_layers import resolve_layers
-from pytorch_grad_cam.utils.reshape_transforms import find_layout
+from pytorch_grad_cam.utils.layouts import find_layout
 
 TORCHVISION = {
     "resnet50": "layer4.-1",
@@ -60,12 +61,13 @@ def test_torchvision_networks_are_replayed_exactly(name, caplog):
     model.double()  # so that a difference is no rounding
     (layer,) = resolve_layers(model, TORCHVISION[name])
     inputs = torch.randn(1, 3, *([224] * 2 if name == "vit_b_16" else [128, 160])).double()
+    given = prepare_inputs(inputs, {}, model, "inputs")
     with torch.no_grad():
         expected = model(inputs)[0, :5]
         with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
-            tail = Tail(model, layer, inputs, lambda outputs, _: outputs[:, :5], expected)
+            tail = Tail(model, layer, given, lambda outputs, _: outputs[:, :5], expected)
         assert not caplog.records, "it fell back"
-        transform = find_layout(tail.output, inputs)
+        transform = find_layout(tail.output, inputs, model, layer)
         copies = SilencedCopies(tail.output, transform, 0.0)
         channels = copies.live[[0, 1, -1]]
         with copies.silenced(channels) as changed:

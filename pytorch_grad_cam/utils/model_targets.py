@@ -211,6 +211,14 @@ def resolve_targets(targets: Any, outputs: Any, batch: int) -> Targets:
     return Targets(tuple(tuple(_target(target) for target in row) for row in targets), several=True)
 
 
+def of_first_image(targets: Any) -> Any:
+    """The targets of the first image of a batch, in any spelling, as a batch of one."""
+    if isinstance(targets, Targets):
+        return targets.of_copies(0, 1)
+    several = isinstance(targets, Sequence) or (isinstance(targets, Tensor | np.ndarray) and targets.ndim > 0)
+    return targets[:1] if several and not isinstance(targets, str) else targets
+
+
 def class_scores(outputs: Any, batch: int) -> Tensor | None:
     """The scores (B, N) in what a classifier returned: a tensor, `.logits`, an entry of a dict, a member of a tuple."""
     scores = _scores_tensor(outputs)
