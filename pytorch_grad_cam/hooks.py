@@ -92,8 +92,10 @@ def _storages(values: Any) -> set[int]:
 
 
 def _differentiable(tensor: Tensor) -> Tensor:
-    if tensor.requires_grad or not tensor.is_floating_point():
+    if not tensor.is_floating_point():
         return tensor
+    if tensor.requires_grad:  # a node of its own: the module may have read from the tensor before it returned it
+        return tensor.view_as(tensor)
     return tensor.detach().requires_grad_()
 
 

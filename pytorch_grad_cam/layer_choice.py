@@ -153,7 +153,7 @@ def find_candidates(
         layout = str(transform) if isinstance(transform, Layout) else "reshape_transform"
         grid = tuple(transform(output).shape[2:])
         norm = None if gradient is None else float(transform(gradient).float().norm())
-        inside = any("attention" in kind or "attn" in kind for kind in _kinds_around(model, names[layer]))
+        inside = _inside_attention(model, names[layer])
         found.append(Candidate(names[layer], layer, tuple(tensor.shape), layout, grid, norm, inside))
     if not found:
         raise ValueError(
@@ -193,7 +193,8 @@ def _sum_of_all(outputs: Any) -> Tensor:
     return torch.stack([t.float().sum() for t in tree_leaves(outputs) if isinstance(t, Tensor)]).sum()
 
 
-def _kinds_around(model: nn.Module, name: str) -> list[str]:
-    """The names of the classes, in lower case, of what a module is a part of; without that of the model itself."""
-    path = name.split(".")
-    return [type(model.get_submodule(".".join(path[:depth]))).__name__.lower() for depth in range(1, len(path))]
+def _inside_attention(model: nn.Module, name: str) -> bool:
+    """Whether a module is a part of another one that is named attention, or is of a class of such a name."""
+    path = name.split(".")[:-1]
+    classes = [type(model.get_submodule(".".join(path[: depth + 1]))).__name__ for depth in range(len(path))]
+    return any("attention" in word.lower() for word in (*path, *classes)) or any("attn" in word for word in path)

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 Transform = Callable[[Any], Tensor]
 
 MAX_PREFIX = 8  # a class token, a distillation token, registers; more only where the model says so
+MAX_PREFIX_OF_ROUNDED = 2  # fewer where something is cut off or padded, as more grids fit then
 MAX_DISTORTION = 1.5  # convolutions without padding leave some play
 
 
@@ -153,9 +154,11 @@ def _fitting(
             (tokens,) = positions
             for grid in sorted(grids | _grids_of_patches(size)):
                 before = tokens - prod(grid)
-                most = prod(grid) if grid in grids or before == prefix else min(prod(grid), MAX_PREFIX * channels_last)
+                misfit = _misfit(grid, size)
+                usual = (MAX_PREFIX if misfit == 0 else MAX_PREFIX_OF_ROUNDED) if channels_last else 0
+                most = prod(grid) if grid in grids or before == prefix else min(prod(grid), usual)
                 if prod(grid) > 1 and 0 <= before <= most:
-                    yield Layout(grid, channels_last, before), _misfit(grid, size)
+                    yield Layout(grid, channels_last, before), misfit
 
 
 @lru_cache(maxsize=64)
