@@ -72,7 +72,7 @@ def explain_and_check(library, name):
 
 
 def explain(cam, pictures, library):
-    """The explanation, the layer, and for each corner that was changed how much each corner of the activations moved."""
+    """The explanation, the layer, and for each corner that changed how much each corner of the activations moved."""
     given = {"pixel_values": pictures} if library == "transformers" else {"input_tensor": pictures}
     explanation = cam.explain(**given)
     maps, activations = explanation.maps[:, 0], explanation.evidence[0].activations[:, 0]
