@@ -144,7 +144,7 @@ TRANSFORMERS = {
     "DINOv2": ("Dinov2", {**_ROW, "patch_size": 14}),
     "DINOv2 with registers": ("Dinov2WithRegisters", {**_ROW, "patch_size": 14}),
     "LeViT": ("Levit", {"hidden_sizes": [32, 48, 64], "num_attention_heads": [2, 3, 4], "depths": [1, 1, 1]}),
-    "MobileViT": ("MobileViT", {"initializer_range": 0.2}),  # the usual 0.02 lets the signal die out
+    "MobileViT": ("MobileViT", {"initializer_range": 0.1}),  # the usual 0.02 lets the signal die out
     "PVT": ("Pvt", _PYRAMID),
     "ResNet": ("ResNet", {**_PYRAMID, "embedding_size": 8}),
     "SegFormer": ("Segformer", _PYRAMID),
