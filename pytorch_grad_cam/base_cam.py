@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
-from pytorch_grad_cam.hooks import eval_mode
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
 from pytorch_grad_cam.layer_choice import find_candidates, find_target_layer
+from pytorch_grad_cam.modes import held_still
 from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
@@ -174,8 +174,7 @@ class BaseCAM:
         return explanation
 
     def _explain(self, inputs: Inputs, targets: Any, eigen_smooth: bool) -> Explanation:
-        # Tensors made in inference mode cannot be differentiated; autocast stays as the caller has it.
-        with eval_mode(self.model), torch.inference_mode(False), torch.no_grad():
+        with held_still(self.model), torch.no_grad():
             if self.target_layers is None:
                 self.target_layers = [self._find_target_layer(inputs, targets)]
             score = partial(self._score, targets=targets, batch=len(inputs))
@@ -269,4 +268,6 @@ def _either(name: str, value: Any, other_name: str, other: Any) -> Any:
 
 def _promote(tensor: Tensor) -> Tensor:
     """At least float32."""
+    if tensor.is_quantized:
+        return tensor.dequantize()
     return tensor if tensor.dtype == torch.float64 else tensor.float()

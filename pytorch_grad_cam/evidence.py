@@ -101,7 +101,7 @@ def observe(
             if silent := [layer_name(model, layer) for layer in layers if layer not in records]:
                 raise RuntimeError(
                     f"target layer {', '.join(map(repr, silent))} did not run in the forward pass; expected a layer "
-                    "that the model calls in this thread"
+                    "that the model calls in this thread; list_layers shows which do"
                 )
             targets, scores = score(outputs)
         recorded = [records[layer] for layer in layers]
@@ -112,8 +112,9 @@ def observe(
     else:
         raise RuntimeError(
             f"the scores do not depend on the output of {', '.join(map(repr, detached))} in a way that can be "
-            "differentiated; expected a layer between input and output, no detach(), .numpy() or inference_mode after "
-            "it, and targets that do not detach, round or compare"
+            "differentiated; expected a layer between input and output, no detach(), .numpy(), inference_mode or "
+            "quantized layer after it, and targets that do not detach, round or compare; EigenCAM, ScoreCAM and "
+            "AblationCAM need no gradients"
         )
     return Observation(
         outputs=detach(outputs),

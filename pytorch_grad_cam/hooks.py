@@ -1,4 +1,4 @@
-"""What the library does to a model while it runs: record and differentiate outputs, replace one, hold eval mode.
+"""What is hooked into a model while it runs: record and differentiate outputs, replace one.
 
 Each is undone on exit, whatever happens.
 """
@@ -7,7 +7,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -97,33 +96,3 @@ def _differentiable(tensor: Tensor) -> Tensor:
     if tensor.requires_grad:  # a node of its own: the module may have read from the tensor before it returned it
         return tensor.view_as(tensor)
     return tensor.detach().requires_grad_()
-
-
-# How many blocks hold each module that was in train mode, in whatever thread and as part of whatever model.
-_holders: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
-_holders_lock = threading.Lock()
-
-
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Hold every submodule in eval mode while the block runs, then give each its own training flag back.
-
-    The flags are set, not `model.eval()` called: models may override `train` with more than the flag. Where several
-    threads hold a module, the last one to leave gives its flag back.
-    """
-    held: list[nn.Module] = []
-    try:
-        with _holders_lock:
-            for module in model.modules():
-                if module.training or module in _holders:
-                    _holders[module] = _holders.get(module, 0) + 1
-                    held.append(module)
-                    module.training = False
-        yield
-    finally:
-        with _holders_lock:
-            for module in held:
-                _holders[module] -= 1
-                if not _holders[module]:
-                    del _holders[module]
-                    module.training = True

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from pytorch_grad_cam.hooks import eval_mode, gradients, record_outputs
+from pytorch_grad_cam.hooks import gradients, record_outputs
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
+from pytorch_grad_cam.modes import held_still
 from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.utils.layouts import Layout, Transform, find_transform, first_tensor
 from pytorch_grad_cam.utils.model_targets import class_scores, resolve_targets
@@ -106,7 +107,7 @@ def list_layers(
         ('mix', '(B, C, 16, 16)')
     """
     model = prepare_model(model, use_cuda=False)
-    with eval_mode(model), torch.inference_mode(False), torch.no_grad():
+    with held_still(model), torch.no_grad():
         image = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor").image(0)
 
         def score(outputs: Any) -> Tensor | None:
@@ -180,8 +181,8 @@ def find_target_layer(candidates: Candidates, model: nn.Module, *, uses_gradient
         raise ValueError(
             f"the gradient of the score is zero, or there is none, at every layer of "
             f"{type(model).__name__} that keeps positions; check that the weights of its head are not zero, as in some "
-            "untrained networks, and that neither the model nor the target detaches, rounds or compares; or take a "
-            "method without gradients"
+            "untrained networks, and that neither the model nor the target detaches, rounds or compares; through "
+            "quantized layers no gradient passes: there take EigenCAM, ScoreCAM or AblationCAM"
         )
     why = "the last one that keeps positions" + " and that the score's gradient reaches" * (best is not None)
     chosen = best or candidates.last or candidates[-1]

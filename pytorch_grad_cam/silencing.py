@@ -26,8 +26,9 @@ class SilencedCopies:
 
     def __init__(self, output: Any, transform: Callable[[Any], Tensor], value: float) -> None:
         self._leaves, self._structure = tree_flatten(output)
-        self._index, self._positions = _positions_of_channels(self._leaves, self._structure, transform)
-        self._tensor: Tensor = self._leaves[self._index]
+        leaves = [_dequantized(leaf) for leaf in self._leaves]
+        self._index, self._positions = _positions_of_channels(leaves, self._structure, transform)
+        self._tensor: Tensor = leaves[self._index]
         self._values = self._tensor.flatten()[self._positions]
         self._silence = value
         self._buffer: Tensor | None = None
@@ -52,6 +53,9 @@ class SilencedCopies:
                 self._buffer = None
 
     def _with_tensor(self, tensor: Tensor, copies: int) -> Any:
+        original = self._leaves[self._index]
+        if original.is_quantized:
+            tensor = torch.quantize_per_tensor(tensor, original.q_scale(), original.q_zero_point(), original.dtype)
         leaves = [tensor if i == self._index else repeat(leaf, copies) for i, leaf in enumerate(self._leaves)]
         return tree_unflatten(leaves, self._structure)
 
@@ -90,6 +94,10 @@ def _positions_of_channels(leaves: list[Any], structure: Any, transform: Callabl
             "keeps each value of one tensor in one channel"
         )
     return index, order.view(channels, -1)
+
+
+def _dequantized(leaf: Any) -> Any:
+    return leaf.dequantize() if isinstance(leaf, Tensor) and leaf.is_quantized else leaf
 
 
 def _is_real(leaf: Any) -> bool:

@@ -115,12 +115,6 @@ def test_errors_about_the_model():
         GradCAM(torch.jit.trace(ConvNet(), torch.zeros(1, 3, 8, 8)))
 
 
-def test_wrapped_models_are_unwrapped(model, images):
-    expected = GradCAM(model, model.features)(images)
-    assert np.array_equal(GradCAM(nn.DataParallel(model), model.features)(images), expected)
-    assert np.array_equal(GradCAM(torch.compile(model), model.features)(images), expected)
-
-
 # --- targets
 
 
@@ -398,7 +392,7 @@ def test_a_graph_is_not_kept_after_the_last_target(model, images):
 
 
 def test_overlapping_models_are_held_in_eval_mode_by_both():
-    from pytorch_grad_cam.hooks import eval_mode
+    from pytorch_grad_cam.modes import eval_mode
 
     model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()).train()
     whole, part = eval_mode(model), eval_mode(model[0])

@@ -55,6 +55,7 @@ def _by_name(model: nn.Module, name: str) -> nn.Module:
     for part in name.split("."):
         try:
             # Indices count from the end where negative, as in lists; named children come first.
+            module = getattr(module, "_orig_mod", module)  # what torch.compile made of a part of the model
             child = getattr(module, part, None)
             module = child if isinstance(child, nn.Module) else module[int(part)]
         except (TypeError, ValueError, IndexError, KeyError):

@@ -1,0 +1,83 @@
+"""The state in which a model runs while it is explained; given back on exit, whatever happens."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+
+@contextmanager
+def held_still(model: nn.Module) -> Iterator[None]:
+    """Hold a model in eval mode, run as written and not compiled, and stay out of inference mode while the block runs.
+
+    Tensors made in inference mode cannot be differentiated. Autocast stays as the caller has it.
+    """
+    with eval_mode(model), eager_mode(model), torch.inference_mode(False):
+        yield
+
+
+# How many blocks hold each module that was in train mode, in whatever thread and as part of whatever model.
+_holders: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+_holders_lock = threading.Lock()
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Hold every submodule in eval mode while the block runs, then give each its own training flag back.
+
+    The flags are set, not `model.eval()` called: models may override `train` with more than the flag. Where several
+    threads hold a module, the last one to leave gives its flag back.
+    """
+    held: list[nn.Module] = []
+    try:
+        with _holders_lock:
+            for module in model.modules():
+                if module.training or module in _holders:
+                    _holders[module] = _holders.get(module, 0) + 1
+                    held.append(module)
+                    module.training = False
+        yield
+    finally:
+        with _holders_lock:
+            for module in held:
+                _holders[module] -= 1
+                if not _holders[module]:
+                    del _holders[module]
+                    module.training = True
+
+
+# Shared by all threads, as the stance of torch.compile is: how many blocks need it, and what gives the old one back.
+_eager_blocks: list[ExitStack] = []
+_eager_lock = threading.Lock()
+
+
+@contextmanager
+def eager_mode(model: nn.Module) -> Iterator[None]:
+    """Have what `torch.compile` made of a model, or of parts of it, run as written while the block runs.
+
+    Compiled code runs no hook that came after it.
+    """
+    compiled = any(
+        vars(module).get("_compiled_call_impl") is not None  # by module.compile()
+        or "_orig_mod" in module._modules  # by torch.compile(module)
+        or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")  # by torch.compile(module.forward)
+        for module in model.modules()
+    )
+    if not (compiled and hasattr(torch.compiler, "set_stance")):  # since PyTorch 2.6
+        yield
+        return
+    with _eager_lock:
+        outermost = _eager_blocks[0] if _eager_blocks else ExitStack()
+        if not _eager_blocks:
+            outermost.enter_context(torch.compiler.set_stance("force_eager"))
+        _eager_blocks.append(outermost)
+    try:
+        yield
+    finally:
+        with _eager_lock:
+            _eager_blocks.pop()
+            if not _eager_blocks:
+                outermost.close()
