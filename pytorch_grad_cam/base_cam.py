@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
@@ -19,7 +20,7 @@ from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
 from pytorch_grad_cam.utils.find_layers import TargetLayer, layer_name, resolve_layers
-from pytorch_grad_cam.utils.layouts import find_transform, first_tensor
+from pytorch_grad_cam.utils.layouts import find_transform
 from pytorch_grad_cam.utils.model_targets import Targets, class_scores, describe, of_first_image, resolve_targets
 
 
@@ -217,7 +218,8 @@ class BaseCAM:
             transform = self.transform(layer, output, inputs.pictures)
             activations = transform(output).unsqueeze(1)
             gradients: Any = torch.stack([transform(g) for g in of], dim=1) if of else None
-            if of and activations.numel() < first_tensor(output).numel() and not gradients.any():
+            returned = sum(tensor.numel() for tensor in tree_leaves(output) if isinstance(tensor, Tensor))
+            if of and activations.numel() < returned and not gradients.any():
                 self._check_reached(layer, of, activations.shape[3:], inputs, targets)
             evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores))
         return tuple(evidence)
@@ -225,14 +227,14 @@ class BaseCAM:
     def _check_reached(
         self, layer: nn.Module, gradients: Sequence[Any], grid: Sequence[int], inputs: Inputs, targets: Targets
     ) -> None:
-        """Of a layer whose positions no gradient reaches, whether one reaches the tokens beside them."""
-        if not any(first_tensor(gradient).any() for gradient in gradients):
+        """Refuse a layer if no gradient reaches its positions, but one reaches what it returned beside them."""
+        if not any(leaf.any() for leaf in tree_leaves(gradients) if isinstance(leaf, Tensor)):
             return
         name = layer_name(self.model, layer)
         instead = layer_name(self.model, self._find_target_layer(inputs, targets))
         raise ValueError(
-            f"no gradient reaches the {' x '.join(map(str, grid))} positions of target layer {name!r}, only other "
-            f"tokens, such as the class token: nothing after it reads the positions; take {instead!r}"
+            f"no gradient reaches the {' x '.join(map(str, grid))} positions of target layer {name!r}, only what "
+            f"it returned beside them, such as a class token: nothing after it reads the positions; take {instead!r}"
         )
 
     def transform(self, layer: nn.Module, output: Any, pictures: Tensor) -> Callable[[Any], Tensor]:

@@ -84,7 +84,7 @@ def find_layout(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Modul
         around = _order_around(model, layer)
         if around:  # a row of tokens has its channels first only where nothing says otherwise
             fits = [fit for fit in fits if fit[0].channels_last or fit[0].prefix is None]
-        fits = _prefer(fits, lambda layout: layout.prefix in (None, prefix))
+        fits = _prefer(fits, lambda layout: prefix is not None and layout.prefix == prefix)
         fits = _prefer(fits, lambda layout: layout.grid in grids)
         fits = _prefer(fits, lambda layout: layout.channels_last == around)
     if fits:
@@ -148,16 +148,19 @@ def _fitting(
     """Every layout that fits the shape of an output, and how far it is from the proportions of the input."""
     for channels_last in (False, True):
         positions = shape[1:-1] if channels_last else shape[2:]
-        if len(positions) == len(size) and prod(positions) > 1 and (misfit := _misfit(positions, size)) < inf:
-            yield Layout(positions, channels_last), misfit
-        if len(positions) == 1 < len(size):
+        own_axes = _misfit(positions, size) if len(positions) == len(size) and prod(positions) > 1 else inf
+        if own_axes < inf:
+            yield Layout(positions, channels_last), own_axes
+        # Of a series, only what is last is tokens, and has others before it only where it does not fit as it is.
+        if len(positions) == 1 and (len(size) > 1 or (channels_last and own_axes > 0)):
             (tokens,) = positions
             for grid in sorted(grids | _grids_of_patches(size)):
                 before = tokens - prod(grid)
                 misfit = _misfit(grid, size)
-                usual = (MAX_PREFIX if misfit == 0 else MAX_PREFIX_OF_ROUNDED) if channels_last else 0
-                most = prod(grid) if grid in grids or before == prefix else min(prod(grid), usual)
-                if prod(grid) > 1 and 0 <= before <= most:
+                told = before == prefix or (grid in grids and misfit == 0)
+                usual = MAX_PREFIX if misfit == 0 or grid in grids else MAX_PREFIX_OF_ROUNDED
+                most = prod(grid) if told else min(prod(grid), usual)
+                if prod(grid) > 1 and 0 <= before <= most * channels_last:
                     yield Layout(grid, channels_last, before), misfit
 
 

@@ -1,0 +1,268 @@
+"""The layer that is taken where none is given, the table of those that could be, and layers that cannot work."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from tiny_networks import ChannelsLast, ConvNet, Tokens
+from torch import nn
+
+from pytorch_grad_cam import METHODS, AblationCAM, EigenCAM, GradCAM, list_layers
+from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
+
+
+class Block(nn.Module):
+    """As in a ViT: attention, then a small network, each on what is normalised before."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = Attention(width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class Attention(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.softmax = nn.Softmax(dim=-1)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        return self.proj(self.softmax(q @ k.mT) @ v)
+
+
+class ViT(nn.Module):
+    """One class token before patches of 8 x 8 pixels; the class token is read, or the mean of the patches."""
+
+    def __init__(self, read_mean=False):
+        super().__init__()
+        self.patches, self.cls = nn.Conv2d(3, 8, 8, stride=8), nn.Parameter(torch.randn(1, 1, 8))
+        self.blocks, self.norm, self.drop = nn.Sequential(Block(), Block()), nn.LayerNorm(8), nn.Dropout()
+        self.head, self.read_mean = nn.Linear(8, 4), read_mean
+
+    def forward(self, x):
+        tokens = torch.cat([self.cls.expand(len(x), -1, -1), self.patches(x).flatten(2).mT], 1)
+        tokens = self.drop(self.norm(self.blocks(tokens)))
+        return self.head(tokens[:, 1:].mean(1) if self.read_mean else tokens[:, 0])
+
+
+@pytest.fixture
+def pictures():
+    return torch.randn(2, 3, 32, 48)
+
+
+def name_of_choice(model, pictures, method=GradCAM, targets=None):
+    cam = method(model)
+    cam(pictures, targets)
+    return next(name for name, module in model.named_modules() if module is cam.target_layers[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_of_a_vit_the_norm_before_the_last_attention(pictures, method):
+    assert name_of_choice(ViT().eval(), pictures, METHODS[method]) == "blocks.1.norm1"
+
+
+def test_of_a_vit_whose_patches_are_read_the_last_norm_and_not_the_dropout_after_it(pictures):
+    assert name_of_choice(ViT(read_mean=True).eval(), pictures) == "norm"
+
+
+def test_of_a_cnn_the_last_stage_and_not_the_pooling_after_it(pictures):
+    model = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.Conv2d(4, 5, 3), nn.ReLU())),
+        nn.AdaptiveAvgPool2d(7),
+        nn.Dropout(),
+        nn.Flatten(),
+        nn.Linear(5 * 49, 3),
+    )
+    assert name_of_choice(model.eval(), pictures) == "0"
+
+
+def test_a_layer_inside_an_attention_only_if_there_is_no_other(pictures):
+    class Bare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attn, self.head = Attention(3), nn.Linear(3, 4)
+
+        def forward(self, x):
+            tokens = x.flatten(2).mT
+            return self.head(self.attn(torch.cat([tokens.mean(1, keepdim=True), tokens], 1))[:, 0])
+
+    assert name_of_choice(Bare().eval(), pictures[:, :, :8, :12]) == "attn.qkv"
+
+
+def test_the_targets_of_the_call_decide(pictures):
+    """Of two heads that of the target is looked at."""
+
+    class Heads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk = nn.Conv2d(3, 4, 3)
+            self.first, self.second = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x):
+            x = self.trunk(x)
+            return torch.cat([self.first(x).mean((2, 3)), self.second(x).mean((2, 3))], 1)
+
+    model = Heads().eval()
+    assert name_of_choice(model, pictures, targets=[0, 5]) == "first"
+    assert name_of_choice(model, pictures, targets=torch.tensor([5, 0])) == "second"
+    assert name_of_choice(model, pictures, targets=[[5, 1], [0, 1]]) == "second"
+    assert name_of_choice(model, pictures, targets=lambda scores: scores[1]) == "first"
+
+
+def test_a_segmentation_network(pictures):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 1)).eval()
+    target = SemanticSegmentationTarget(1, np.ones((32, 48), np.float32))
+    assert name_of_choice(model, pictures, targets=[target, target]) == "2"
+    assert name_of_choice(model, pictures, EigenCAM) == "2"
+
+
+def test_a_transform_of_the_user_is_what_layers_are_tried_with(pictures):
+    model = ViT().eval()
+    cam = GradCAM(model, reshape_transform=lambda tokens: tokens[:, 1:].unflatten(1, (4, 6)).movedim(-1, 1))
+    assert np.array_equal(cam(pictures), GradCAM(model)(pictures))
+    assert cam.target_layers == [model.blocks[1].norm1]
+    layers = list_layers(model, pictures, reshape_transform=cam.reshape_transform)
+    assert {one.layout for one in layers} == {"reshape_transform"}
+    assert "patches" not in [one.name for one in layers]
+
+
+def test_one_line_of_log_says_what_was_taken_and_why(pictures, caplog):
+    with caplog.at_level(logging.INFO, "pytorch_grad_cam"):
+        cam = GradCAM(ViT().eval())
+        cam(pictures)
+        cam(pictures)
+    assert [record.getMessage() for record in caplog.records] == [
+        "target layer blocks.1.norm1, LayerNorm (B, 1 + 4 * 6, C): the last one that keeps positions and that the "
+        "score's gradient reaches"
+    ]
+
+
+def test_it_is_taken_once_and_kept(pictures):
+    cam = GradCAM(ConvNet().eval())
+    assert cam.target_layers is None
+    cam(pictures)
+    (layer,) = cam.target_layers
+    cam(pictures)
+    assert cam.target_layers == [layer]
+
+
+def test_what_a_module_reads_before_it_returns_is_not_what_it_returned(pictures):
+    """Of an encoder that returns its map and the pooled map, only the second is read."""
+
+    class Encoder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x):
+            x = self.conv(x)
+            return x, x.mean((2, 3))
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.head = Encoder(), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(self.encoder(x)[1])
+
+    model = Network().eval()
+    assert name_of_choice(model, pictures) == "encoder.conv"
+    with pytest.raises(ValueError, match=r"30 x 46 positions of target layer 'encoder'.*take 'encoder.conv'"):
+        GradCAM(model, "encoder")(pictures)
+
+
+# --- the table
+
+
+def test_the_table_of_layers(pictures):
+    layers = list_layers(ViT().eval(), pictures)
+    assert [line.split("  ")[0] for line in str(layers).splitlines()] == ["name", *(one.name for one in layers)]
+    assert str(layers).splitlines()[0].split() == ["name", "kind", "output", "layout", "gradient"]
+    (chosen,) = [line for line in str(layers).splitlines() if line.endswith("<- taken if none is given")]
+    assert chosen.split("  ")[0] == layers.best.name == "blocks.1.norm1"
+    found = {one.name: one for one in layers}
+    assert found["patches"].shape == (1, 8, 4, 6)
+    assert found["patches"].layout == "(B, C, 4, 6)"
+    assert found["blocks"].layout == "(B, 1 + 4 * 6, C)"
+    assert found["blocks"].grid == (4, 6)
+    assert found["blocks"].gradient == 0
+    assert found["blocks.1.attn.qkv"].inside_attention
+    assert not found["blocks.1.attn"].inside_attention
+    assert "head" not in found
+
+
+def test_the_gradient_in_the_table_is_that_at_the_positions(pictures):
+    model = ConvNet().eval()
+    explained = GradCAM(model, "features").explain(pictures[:1], 2)
+    (features,) = [one for one in list_layers(model, pictures, 2) if one.name == "features"]
+    assert features.gradient == pytest.approx(float(explained.evidence[0].gradients.norm()))
+
+
+def test_the_table_leaves_the_model_as_it_is(pictures):
+    model = ViT().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.inference_mode():
+        list_layers(model, pictures)
+    assert all(module.training and not module._forward_hooks for module in model.modules())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+# --- layers that cannot work
+
+
+@pytest.mark.parametrize("layer", ["blocks.1", "norm", "blocks.1.mlp", "blocks.1.norm2"])
+def test_a_layer_after_the_last_attention_of_a_vit(pictures, layer):
+    with pytest.raises(
+        ValueError, match=rf"no gradient reaches the 4 x 6 positions of target layer '{layer}'.*take 'blocks.1.norm1'"
+    ):
+        GradCAM(ViT().eval(), layer)(pictures)
+    assert EigenCAM(ViT().eval(), layer)(pictures).any(), "its activations are there"
+
+
+def test_tokens_whose_score_is_dead_are_no_matter_of_the_layer(pictures):
+    model = ViT().eval()
+    assert not GradCAM(model, "blocks.1.norm1")(pictures, lambda scores: 0 * scores[0]).any()
+
+
+def test_a_layer_that_is_not_spatial(pictures):
+    with pytest.raises(ValueError, match=r"target layer 'head' gives a tensor \(2, 4\).*list_layers shows which"):
+        GradCAM(ViT().eval(), "head")(pictures)
+
+
+def test_no_gradient_anywhere(pictures):
+    model = ViT().eval()
+    nn.init.zeros_(model.head.weight)  # as torchvision's ViT is before training
+    with pytest.raises(ValueError, match="gradient of the score is zero.*at every layer of ViT.*weights of its head"):
+        GradCAM(model)(pictures)
+    assert list_layers(model, pictures).best is None
+    assert "<-" not in str(list_layers(model, pictures))
+    assert EigenCAM(model)(pictures).any()
+
+
+def test_a_layout_that_is_not_clear_is_told_if_there_is_no_other(pictures):
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix, self.head = nn.ReLU(), nn.Parameter(torch.randn(256, 4))
+
+        def forward(self, x):
+            return self.mix(x[:, :1].flatten(1).unfold(1, 256, 256)[:, :196]).mean(1) @ self.head
+
+    with pytest.raises(ValueError, match=r"no layer that keeps positions.*mix: \(1, 196, 256\).*may be laid out in 2"):
+        GradCAM(Rows().eval())(torch.randn(1, 3, 224, 224))
+
+
+@pytest.mark.parametrize("network", [Tokens, ChannelsLast])
+def test_ablation_finds_what_the_others_find(network, images):
+    model = network().eval()
+    pictures = images[:, :, :12, :12]
+    assert name_of_choice(model, pictures, AblationCAM) == name_of_choice(model, pictures) == "norm"
