@@ -5,7 +5,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytorch_grad_cam import METHODS, BaseCAM, Explanation, GuidedBackpropReLUModel, __version__
+from pytorch_grad_cam import METHODS, BaseCAM, Explanation, GuidedBackpropReLUModel, __version__, list_layers
 from pytorch_grad_cam.networks import DownloadError, Network, NetworkError, Preset, load_network
 from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.image import deprocess_image, resize, show_cam_on_image
@@ -99,6 +100,11 @@ def make_parser() -> argparse.ArgumentParser:
         action="extend",
         help="dotted name such as layer4.-1; the maps of several are averaged (default: the last with positions)",
     )
+    how.add_argument(
+        "--list-layers",
+        action="store_true",
+        help="print the layers that a map can be made at, and the one that would be taken; write nothing",
+    )
     how.add_argument("--aug-smooth", action="store_true", help="average over six flipped, brighter and darker copies")
     how.add_argument("--eigen-smooth", action="store_true", help="keep the first principal component only: less noise")
     how.add_argument(
@@ -150,12 +156,16 @@ def run(options: argparse.Namespace, prog: str) -> str:
     Raises:
         UsageError, PictureError, NetworkError: if it cannot be done; then nothing has been written.
     """
-    _check_writable(options.output_dir)
+    if not options.list_layers:
+        _check_writable(options.output_dir)
     device = _device(options.device)
     picture = _picture(options.image_path)
     network = _network(options, prog)
     asked = list(dict.fromkeys(network.class_index(text) for text in options.category or ()))
     inputs = network.preset.to_input(picture)
+    if options.list_layers:
+        with _errors_for_the_user():
+            return str(list_layers(network.model.to(device), inputs, [asked] if asked else None))
 
     cam, explanation, guided = _explain(network, device, inputs, asked, options)
     classes, scores = _classes(explanation), explanation.scores[0].tolist()
@@ -186,14 +196,12 @@ def _explain(
     network: Network, device: torch.device, inputs: Tensor, classes: list[int], options: argparse.Namespace
 ) -> tuple[BaseCAM, Explanation, list[NDArray[np.float32]]]:
     """The maps of the classes, or of the best one, and the guided gradients (H, W, 3) of each."""
-    try:
+    with _errors_for_the_user():
         network.model.to(device)
         cam = METHODS[options.method](network.model, options.target_layer, batch_size=options.batch_size)
         explanation = cam.explain(inputs, [classes] if classes else None, options.aug_smooth, options.eigen_smooth)
         backpropagation = GuidedBackpropReLUModel(network.model)
         guided = [backpropagation(inputs, category) for category in _classes(explanation)]
-    except (TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise UsageError(f"{error}{_origin(error)}") from error
     if not (explanation.maps.isfinite().all() and np.isfinite(guided).all()):
         raise UsageError(f"the maps or gradients of {network.name} are not finite: check its weights")
     return cam, explanation, guided
@@ -203,6 +211,14 @@ def _classes(explanation: Explanation) -> list[int]:
     classes = explanation.targets.classes
     assert classes is not None, "this command line explains classes only"
     return classes[0]
+
+
+@contextmanager
+def _errors_for_the_user() -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise UsageError(f"{error}{_origin(error)}") from error
 
 
 def _origin(error: Exception) -> str:

@@ -257,6 +257,9 @@ def _with_weights(build: Callable[..., nn.Module], weights: str, count: int) -> 
     """
     model = build()
     if weights == "random":
+        for module in model.modules():
+            if isinstance(module, nn.Linear) and not module.weight.any():  # so starts the head of torchvision's ViT
+                nn.init.trunc_normal_(module.weight, std=0.02)
         return model, count
     state = _read_state_dict(weights)
     heads = {

@@ -19,7 +19,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from pytorch_grad_cam import METHODS, GradCAM, GuidedBackpropReLUModel
+from pytorch_grad_cam import METHODS, GradCAM, GuidedBackpropReLUModel, list_layers
 from pytorch_grad_cam.cli import main
 from pytorch_grad_cam.demo import network as demo
 from pytorch_grad_cam.demo.scenes import CLASSES, both
@@ -328,6 +328,25 @@ def test_unknown_layer(refused):
 
 def test_layer_without_positions(refused):
     assert "'fc'" in refused("--weights", "random", "--target-layer", "fc")
+
+
+def test_list_layers_prints_the_table_and_writes_nothing(cli, photograph):
+    result = cli("--list-layers")
+    assert (result.code, result.err, result.files) == (0, "", [])
+    assert result.out == f"{list_layers(load_network('demo').model, demo.to_input(both().image))}\n"
+    assert len(result.out.splitlines()) > 20
+    (chosen,) = [line for line in result.out.splitlines() if line.endswith("<- taken if none is given")]
+    assert chosen.startswith("conv5 ")
+    of_one = cli("--list-layers", *RANDOM, "--image-path", photograph, "--category", "tench").out
+    assert of_one != cli("--list-layers", *RANDOM, "--image-path", photograph, "--category", "goldfish").out
+
+
+@pytest.mark.parametrize("method", ["gradcam", "ablationcam"])
+def test_a_random_vit_has_a_head_that_tells_classes(cli, method):
+    result = cli("--model", "timm/test_vit", "--weights", "random", "--method", method)
+    assert result.code == 0
+    assert "at layer blocks.5.norm1" in result.out
+    assert cli("--model", "vit_b_32", "--weights", "random").code == 0
 
 
 @pytest.mark.parametrize("size", ["0", "-3", "many", "1.5"])

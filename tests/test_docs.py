@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import pytest
 
 import pytorch_grad_cam
@@ -53,5 +54,19 @@ def test_the_readme_lists_every_method():
 
 @pytest.mark.parametrize("example", sorted((ROOT / "usage_examples").glob("*.py")), ids=lambda path: path.name)
 def test_usage_examples(example, tmp_path):
-    subprocess.run([sys.executable, example], cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT)
-    assert list(tmp_path.iterdir())
+    arguments = ["--weights", "random"] if "--weights" in example.read_text("utf-8") else []
+    command = [sys.executable, example, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT, capture_output=True)
+    (picture,) = tmp_path.iterdir()
+    assert cv2.imread(str(picture)).std() > 10
+    if arguments:
+        assert picture.name in done.stdout.decode()
+
+
+@pytest.mark.parametrize("method", ["layercam", "eigencam"])
+@pytest.mark.parametrize("model", ["vit_b_32", "timm/deit_tiny_patch16_224", "timm/test_vit"])
+def test_other_methods_and_models_of_the_vit_example(method, model, tmp_path):
+    example = ROOT / "usage_examples" / "vit_example.py"
+    command = [sys.executable, example, "--weights", "random", "--model", model, "--method", method, "--eigen-smooth"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT)
+    assert (tmp_path / "vit.jpg").exists()

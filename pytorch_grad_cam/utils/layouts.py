@@ -87,6 +87,8 @@ def find_layout(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Modul
         fits = _prefer(fits, lambda layout: prefix is not None and layout.prefix == prefix)
         fits = _prefer(fits, lambda layout: layout.grid in grids)
         fits = _prefer(fits, lambda layout: layout.channels_last == around)
+        if len(size) == 1 and not (own_order or around):  # any number of positions is some other tokens and a series
+            fits = _prefer(fits, lambda layout: layout.prefix is None)
     if fits:
         least = min(misfit for _, misfit in fits)
         fits = [(layout, misfit) for layout, misfit in fits if misfit == least]
