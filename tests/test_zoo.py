@@ -62,13 +62,16 @@ def test_no_family_is_missing():
 
 def explain_and_check(library, name):
     """The explanation, and what is known of the layer that was taken."""
-    # A corner may be lost in the mixture that random weights make; but hardly in all of three.
+    # With random weights a corner may be lost in the mixture, or all of a picture speak against every class; but hardly
+    # three times.
     for seed in range(3):
         cam, pictures = cam_and_pictures(library, name, seed)
         explanation, chosen, by_corner = explain(cam, pictures, library)
-        if [max(range(4), key=row.__getitem__) for row in by_corner] == [0, 1, 2, 3]:
+        maps = explanation.maps.flatten(2)
+        constant = bool((maps.amax(2) == maps.amin(2)).any())
+        if not constant and [max(range(4), key=row.__getitem__) for row in by_corner] == [0, 1, 2, 3]:
             return explanation, chosen
-    raise AssertionError(f"where a corner changes, another one of the activations changes most: {by_corner}")
+    raise AssertionError(f"constant maps: {constant}; what changed most for each corner that did: {by_corner}")
 
 
 def explain(cam, pictures, library):
@@ -78,7 +81,6 @@ def explain(cam, pictures, library):
     maps, activations = explanation.maps[:, 0], explanation.evidence[0].activations[:, 0]
     assert maps.shape == (5, *pictures.shape[2:])
     assert maps.isfinite().all()
-    assert (maps.flatten(1).amax(1) > maps.flatten(1).amin(1)).all(), "a constant map"
     changes = (activations[1:] - activations[0]).norm(dim=1)
     by_corner = [[float(change[part].mean()) for part in corners(*change.shape)] for change in changes]
     chosen = list_layers(cam.model, **given).best
