@@ -83,6 +83,30 @@ def test_of_a_cnn_the_last_stage_and_not_the_pooling_after_it(pictures):
     assert name_of_choice(model.eval(), pictures) == "0"
 
 
+class SelfAttention(Attention):
+    pass
+
+
+class MHSA(Attention):
+    pass
+
+
+@pytest.mark.parametrize(("name", "kind"), [("attn", MHSA), ("mixer", SelfAttention), ("self_attention", MHSA)])
+def test_an_attention_is_known_by_its_name_or_its_class(pictures, name, kind):
+    class Mixing(Block):
+        def __init__(self):
+            super().__init__()
+            del self.attn
+            self.add_module(name, kind(8))
+
+        def forward(self, x):
+            return x + getattr(self, name)(self.norm1(x))
+
+    model = ViT()
+    model.blocks[1] = Mixing()
+    assert name_of_choice(model.eval(), pictures) == "blocks.1.norm1"
+
+
 def test_a_layer_inside_an_attention_only_if_there_is_no_other(pictures):
     class Bare(nn.Module):
         def __init__(self):

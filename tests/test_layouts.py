@@ -172,6 +172,25 @@ def test_a_convolution_has_its_channels_first_whatever_else_would_fit():
     output, inputs = torch.zeros(1, 6, 8, 10), torch.zeros(1, 3, 48, 64)
     assert str(found(output, inputs, nn.Conv2d(3, 6, 1))) == "(B, C, 8, 10)"
     assert str(found(output, inputs, nn.Linear(10, 10))) == "(B, 6, 8, C)"
+    assert found(torch.zeros(1, 48, 64, 5), inputs) is not None
+    assert found(torch.zeros(1, 48, 64, 5), inputs, nn.Conv2d(3, 48, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((1, 14, 15, 19), (97, 131)), ((1, 9, 10, 16), (100, 150))],  # rounded up, rounded down
+)
+def test_a_grid_whose_stride_was_rounded_fits_better_than_one_that_is_distorted(shape, size):
+    assert str(found(torch.zeros(shape), torch.zeros(1, 3, *size))) == "(B, C, {}, {})".format(*shape[2:])
+
+
+def test_a_normalisation_of_tokens_in_the_batch_says_nothing_of_their_order():
+    """LeViT's blocks normalise (B * N, C)."""
+    block = nn.Sequential(nn.Linear(256, 256), nn.BatchNorm1d(256))
+    model = nn.Sequential(block, nn.ReLU())
+    pictures = torch.zeros(1, 3, 224, 224)
+    assert str(found(torch.zeros(1, 196, 256), pictures, model[1], model)) == "(B, 14 * 14, C)"
+    assert str(found(torch.zeros(1, 196, 256), pictures, block, model)) == "(B, 14 * 14, C)"
 
 
 def test_a_subclass_of_layer_norm_for_channels_in_front():
@@ -246,6 +265,16 @@ def test_a_transform_of_the_user_always_wins(images):
     flipped = GradCAM(network, layer, lambda tokens: network.to_activations(tokens).flip(-1)).explain(inputs)
     found = GradCAM(network, layer).explain(inputs)
     assert torch.equal(flipped.evidence[0].activations.flip(-1), found.evidence[0].activations)
+
+
+@pytest.mark.parametrize(
+    "transform", [lambda a: a[:1], lambda a: a.mean((2, 3), keepdim=True), lambda a: a.flatten(2), lambda a: None]
+)
+def test_a_transform_that_gives_no_activations(model, images, transform):
+    with pytest.raises(
+        ValueError, match=r"after reshape_transform for an input \(3, 3, 12, 16\); expected"
+    ):
+        GradCAM(model, "features", transform)(images)
 
 
 def test_what_a_transform_raises_is_raised(model, images):
