@@ -25,18 +25,18 @@ from pytorch_grad_cam import (
 # --- wrapped and compiled
 
 
-def compiled_parts(model):
-    model.features = torch.compile(model.features, backend="eager")
+def compiled_parts(model, backend="eager"):
+    model.features = torch.compile(model.features, backend=backend)
     return model
 
 
-def compiled_in_place(model):
-    model.compile(backend="eager")
+def compiled_in_place(model, backend="eager"):
+    model.compile(backend=backend)
     return model
 
 
-def compiled_forward(model):
-    model.forward = torch.compile(model.forward, backend="eager")
+def compiled_forward(model, backend="eager"):
+    model.forward = torch.compile(model.forward, backend=backend)
     return model
 
 
@@ -69,14 +69,16 @@ def test_a_traced_graph_has_the_layers_that_run(model, images):
         GradCAM(traced, "features")(images)
 
 
-def test_compiling_goes_on_after_a_call_that_raised(model, images):
+@pytest.mark.parametrize("wrap", [torch.compile, compiled_parts, compiled_in_place, compiled_forward])
+def test_nothing_is_compiled_in_a_call_and_all_is_after_it(model, images, wrap):
     calls = []
 
     def backend(graph, inputs):
         calls.append(graph)
         return graph.forward
 
-    compiled = torch.compile(model, backend=backend)
+    compiled = wrap(model, backend=backend)
+    GradCAM(compiled, "features")(images)
     with pytest.raises(ZeroDivisionError):
         GradCAM(compiled, "features")(images, lambda scores: 1 / 0)
     assert not calls
@@ -235,6 +237,13 @@ def test_positional_and_keyword_arguments_go_through(several, images, method, la
         assert np.array_equal(other, by_position)
 
 
+def test_arguments_of_each_copy_are_there_in_a_replay(several, images, caplog):
+    model, masks, _ = several
+    with caplog.at_level("INFO", "pytorch_grad_cam.replay"):
+        AblationCAM(model, "net.mix")(images, mask=masks)
+    assert not caplog.records, "it fell back on whole passes"
+
+
 def test_arguments_with_augmentations_and_other_models(several, images):
     model, masks, _ = several
     arguments = {"mask": masks, "scale": torch.tensor([2.0, 1, 1, 1]), "double": True}
@@ -245,6 +254,15 @@ def test_arguments_with_augmentations_and_other_models(several, images):
     assert np.array_equal(guided, GuidedBackpropReLUModel(model)(images, **arguments))
     assert list_layers(model, images, **arguments).best.name == "net.mix"
     assert list_layers(model, {"pixel_values": images, **arguments}).best.name == "net.mix"
+
+
+def test_arguments_that_were_made_in_inference_mode(several, images):
+    model, masks, _ = several
+    with torch.inference_mode():
+        given = {"pixel_values": images.clone(), "mask": masks.clone()}
+    plain = {"pixel_values": images, "mask": masks}
+    assert np.array_equal(GradCAM(model, "net.mix")(given), GradCAM(model, "net.mix")(plain))
+    assert np.array_equal(GuidedBackpropReLUModel(model)(given), GuidedBackpropReLUModel(model)(plain))
 
 
 def test_pictures_by_another_name(model, images):

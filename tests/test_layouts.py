@@ -271,9 +271,7 @@ def test_a_transform_of_the_user_always_wins(images):
     "transform", [lambda a: a[:1], lambda a: a.mean((2, 3), keepdim=True), lambda a: a.flatten(2), lambda a: None]
 )
 def test_a_transform_that_gives_no_activations(model, images, transform):
-    with pytest.raises(
-        ValueError, match=r"after reshape_transform for an input \(3, 3, 12, 16\); expected"
-    ):
+    with pytest.raises(ValueError, match=r"after reshape_transform for an input \(3, 3, 12, 16\); expected"):
         GradCAM(model, "features", transform)(images)
 
 
