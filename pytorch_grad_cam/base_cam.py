@@ -21,7 +21,7 @@ from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
 from pytorch_grad_cam.utils.find_layers import TargetLayer, layer_name, resolve_layers
 from pytorch_grad_cam.utils.layouts import find_transform
-from pytorch_grad_cam.utils.model_targets import Targets, class_scores, describe, of_first_image, resolve_targets
+from pytorch_grad_cam.utils.model_targets import Targets, class_scores, describe, resolve_targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,10 +203,9 @@ class BaseCAM:
         return resolved, resolved.scores(outputs)
 
     def _find_target_layer(self, inputs: Inputs, targets: Any) -> nn.Module:
-        """The layer to take where none is given, from one more pass of the first image."""
-        first = of_first_image(targets)
+        """The layer to take where none is given, from one more pass with the first image."""
         candidates = find_candidates(
-            self.model, inputs.image(0), lambda outputs: self._score(outputs, first, batch=1)[1], self.reshape_transform
+            self.model, inputs, lambda *given: self._score(*given)[1], targets, self.reshape_transform
         )
         return find_target_layer(candidates, self.model, uses_gradients=self.uses_gradients)
 

@@ -14,7 +14,7 @@ from pytorch_grad_cam.inputs import Inputs, prepare_inputs
 from pytorch_grad_cam.modes import held_still
 from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.utils.layouts import Layout, Transform, find_transform, first_tensor
-from pytorch_grad_cam.utils.model_targets import class_scores, resolve_targets
+from pytorch_grad_cam.utils.model_targets import class_scores, of_first_image, resolve_targets
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +91,9 @@ def list_layers(
     """Every layer that a map can be made at, with its layout and how much of the score's gradient reaches it.
 
     Args:
-        model: any network; it runs once, for the first image.
+        model: any network; it runs once, with the first image.
         input_tensor: as a CAM takes it.
-        targets: for one image, as a CAM takes them; None is the best class, or the sum of all outputs of a network that
+        targets: as a CAM takes them; None is the best class, or the sum of all outputs of a network that
             is no classifier.
         reshape_transform: from what a layer returns to (B, C, *S); None recognises the layouts.
         forward_kwargs: further arguments of the model, by name.
@@ -108,34 +108,45 @@ def list_layers(
     """
     model = prepare_model(model, use_cuda=False)
     with held_still(model), torch.no_grad():
-        image = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor").image(0)
+        inputs = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor")
 
-        def score(outputs: Any) -> Tensor | None:
-            if targets is None and class_scores(outputs, 1) is None:
+        def score(outputs: Any, targets: Any, batch: int) -> Tensor | None:
+            if targets is None and class_scores(outputs, batch) is None:
                 return None
-            return resolve_targets(targets, outputs, 1).scores(outputs)
+            return resolve_targets(targets, outputs, batch).scores(outputs)
 
-        return find_candidates(model, image, score, reshape_transform)
+        return find_candidates(model, inputs, score, targets, reshape_transform)
+
+
+# Of the first image only, as the outputs of all modules are held at once; but more than one, so that what has a first
+# axis of 1, such as an embedding of positions, is not taken for what a layer says of an image.
+_COPIES = 2
 
 
 def find_candidates(
-    model: nn.Module, image: Inputs, score: Callable[[Any], Tensor | None], reshape_transform: Transform | None
+    model: nn.Module,
+    inputs: Inputs,
+    score: Callable[[Any, Any, int], Tensor | None],
+    targets: Any,
+    reshape_transform: Transform | None,
 ) -> Candidates:
-    """Every layer that keeps positions, from one forward pass and one back.
+    """Every layer that keeps positions, from one forward pass of the first image and one back.
 
     Args:
         model: the network, in eval mode.
-        image: one image, as the outputs of all modules are held at once.
-        score: from the model's outputs to scores; None stands for the sum of all that it returned.
+        inputs: what it is called with.
+        score: from the model's outputs, targets and their number to scores; None stands for the sum of all outputs.
+        targets: in any spelling, for the whole batch.
         reshape_transform: of the user.
 
     Raises:
         ValueError: if there is none, and why.
     """
+    image = inputs.image(0).copies(_COPIES)
     parts = [module for module in model.modules() if module is not model]
     with record_outputs(parts, differentiable=True) as outputs, torch.no_grad():  # until the first part has run
         returned = image.clone().run(model)
-        scores = score(returned)
+        scores = score(returned, of_first_image(targets, _COPIES), _COPIES)
     with torch.enable_grad():
         total = _sum_of_all(returned) if scores is None else scores.sum()
     tensors = [first_tensor(output) for output in outputs.values()]
@@ -153,12 +164,12 @@ def find_candidates(
             continue
         layout = str(transform) if isinstance(transform, Layout) else "reshape_transform"
         grid = tuple(transform(output).shape[2:])
-        norm = None if gradient is None else float(transform(gradient).float().norm())
+        norm = None if gradient is None else float(transform(gradient)[0].float().norm())
         inside = _inside_attention(model, names[layer])
-        found.append(Candidate(names[layer], layer, tuple(tensor.shape), layout, grid, norm, inside))
+        found.append(Candidate(names[layer], layer, (1, *tensor.shape[1:]), layout, grid, norm, inside))
     if not found:
         raise ValueError(
-            f"{type(model).__name__} has no layer that keeps positions of the input {tuple(image.pictures.shape)}, as "
+            f"{type(model).__name__} has no layer that keeps positions of the input {tuple(inputs.pictures.shape)}, as "
             "(B, C, H, W), (B, H, W, C) or tokens (B, N, C); for another layout give target_layers and "
             f"reshape_transform{unclear}"
         )

@@ -298,6 +298,25 @@ def test_a_misspelt_option_is_not_swallowed(model, images):
 # --- outputs
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_clip_explains_what_speaks_for_a_sentence(method):
+    from transformers import CLIPConfig, CLIPModel
+
+    text = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    vision = {**text, "patch_size": 8, "image_size": 32}
+    special = {"vocab_size": 99, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+    model = CLIPModel(CLIPConfig(text_config={**text, **special}, vision_config=vision, projection_dim=8)).eval()
+    sentences = torch.randint(3, 99, (3, 7))
+    sentences[:, -1] = 1
+    given = {"pixel_values": torch.randn(2, 3, 32, 32), "input_ids": sentences}
+    cam = METHODS[method](model)
+    maps = cam(given, [0, 2])
+    assert maps.shape == (2, 32, 32)
+    assert cam.outputs.logits_per_image.shape == (2, 3)
+    assert cam.target_layers == [model.vision_model.encoder.layers[0].layer_norm1]
+    assert np.allclose(cam({**given, "pixel_values": given["pixel_values"][1:]}, 2), maps[1:], atol=1e-4)
+
+
 def test_layers_may_return_dicts_and_lists(images):
     class Pyramid(nn.Module):
         def __init__(self):

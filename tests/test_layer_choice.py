@@ -120,6 +120,30 @@ def test_a_layer_inside_an_attention_only_if_there_is_no_other(pictures):
     assert name_of_choice(Bare().eval(), pictures[:, :, :8, :12]) == "attn.qkv"
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_embedding_of_positions_says_nothing_of_an_image(batch):
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.grid = nn.Embedding(8 * 8, 3)
+
+        def forward(self):
+            return self.grid(torch.arange(64)).mT.reshape(1, 3, 8, 8)
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.positions, self.head = nn.Conv2d(3, 3, 1), Positions(), nn.Linear(3, 4)
+
+        def forward(self, x):
+            return self.head((self.conv(x) * self.positions()).mean((2, 3)))
+
+    model = Network().eval()
+    pictures = torch.randn(batch, 3, 8, 8)
+    assert name_of_choice(model, pictures) == "conv"
+    assert [one.name for one in list_layers(model, pictures)] == ["conv"]
+
+
 def test_the_targets_of_the_call_decide(pictures):
     """Of two heads that of the target is looked at."""
 
@@ -281,7 +305,7 @@ def test_a_layout_that_is_not_clear_is_told_if_there_is_no_other(pictures):
         def forward(self, x):
             return self.mix(x[:, :1].flatten(1).unfold(1, 256, 256)[:, :196]).mean(1) @ self.head
 
-    with pytest.raises(ValueError, match=r"no layer that keeps positions.*mix: \(1, 196, 256\).*may be laid out in 2"):
+    with pytest.raises(ValueError, match=r"no layer that keeps positions.*mix: \(2, 196, 256\).*may be laid out in 2"):
         GradCAM(Rows().eval())(torch.randn(1, 3, 224, 224))
 
 
