@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
-from pytorch_grad_cam.layer_choice import find_candidates, find_target_layer
+from pytorch_grad_cam.layer_choice import find_target_layer
 from pytorch_grad_cam.modes import held_still
 from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
@@ -203,11 +203,15 @@ class BaseCAM:
         return resolved, resolved.scores(outputs)
 
     def _find_target_layer(self, inputs: Inputs, targets: Any) -> nn.Module:
-        """The layer to take where none is given, from one more pass with the first image."""
-        candidates = find_candidates(
-            self.model, inputs, lambda *given: self._score(*given)[1], targets, self.reshape_transform
+        """The layer to take where none is given, from some more passes with the first image."""
+        return find_target_layer(
+            self.model,
+            inputs,
+            lambda *given: self._score(*given)[1],
+            targets,
+            self.reshape_transform,
+            uses_gradients=self.uses_gradients,
         )
-        return find_target_layer(candidates, self.model, uses_gradients=self.uses_gradients)
 
     def _evidence(self, seen: Observation, inputs: Inputs) -> tuple[LayerEvidence, ...]:
         scores: Any = None if seen.scores is None else _promote(seen.scores)

@@ -1,8 +1,10 @@
 """Which layers of a network a map can be made at, and the one to take where none is named."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +20,9 @@ from pytorch_grad_cam.utils.model_targets import class_scores, of_first_image, r
 
 logger = logging.getLogger(__name__)
 
+Score = Callable[[Any, Any, int], Tensor | None]
+"""From a model's outputs, targets in any spelling and the number of images to scores, or None if there are none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -29,8 +34,8 @@ class Candidate:
         shape: of what it returned for one image; of the first tensor where it returned several.
         layout: how the positions lie in it, such as "(B, 1 + 14 * 14, C)".
         grid: positions along each spatial axis.
-        gradient: Euclidean norm of the score's gradient at the positions; None if no gradient arrives at the layer.
         inside_attention: whether it is a part of an attention.
+        gradient: Euclidean norm of the score's gradient at the positions; None if none arrives, or none was asked for.
     """
 
     name: str
@@ -38,29 +43,38 @@ class Candidate:
     shape: tuple[int, ...]
     layout: str
     grid: tuple[int, ...]
-    gradient: float | None
     inside_attention: bool
+    transform: Transform = field(repr=False)
+    gradient: float | None = None
 
 
 class Candidates(list[Candidate]):
-    """The layers of a network that keep positions, in the order in which they finish; printed as a table."""
+    """The layers of a network that keep positions, in the order in which they finish; printed as a table.
+
+    Attributes:
+        unclear: layers of which several layouts fit: how many candidates had finished before, and what is unclear.
+    """
+
+    def __init__(self, candidates: Sequence[Candidate] = (), unclear: Sequence[tuple[int, str]] = ()) -> None:
+        super().__init__(candidates)
+        self.unclear = list(unclear)
 
     @property
-    def last(self) -> Candidate | None:
-        """The last one; where a layer passes on what a part of it returned, the layer.
+    def ranked(self) -> list[Candidate]:
+        """The last first; where a layer passes on what a part of it returned, the layer before the part.
 
         Those inside an attention come second, and those that pass on, or pool, what another returned are left out.
         """
-        own = [one for one in self if not isinstance(one.layer, _PASSING_ON)]
-        return next(reversed([one for one in own if not one.inside_attention] or own), None)
+        own = [one for one in reversed(self) if not isinstance(one.layer, _PASSING_ON)]
+        return sorted(own, key=lambda one: one.inside_attention)
 
     @property
     def best(self) -> Candidate | None:
-        """The last one of those that the score's gradient reaches.
+        """The first in rank that the score's gradient reaches.
 
         After the last attention of a ViT only the class token is read: no gradient reaches the patches there.
         """
-        return Candidates(one for one in self if one.gradient).last
+        return next((one for one in self.ranked if one.gradient), None)
 
     def __str__(self) -> str:
         best = self.best
@@ -91,10 +105,9 @@ def list_layers(
     """Every layer that a map can be made at, with its layout and how much of the score's gradient reaches it.
 
     Args:
-        model: any network; it runs once, with the first image.
+        model: any network; it runs with the first image, and the outputs of all layers are held at once.
         input_tensor: as a CAM takes it.
-        targets: as a CAM takes them; None is the best class, or the sum of all outputs of a network that
-            is no classifier.
+        targets: as a CAM takes them; None is the best class, or the sum of all outputs where those are no classes.
         reshape_transform: from what a layer returns to (B, C, *S); None recognises the layouts.
         forward_kwargs: further arguments of the model, by name.
 
@@ -115,90 +128,121 @@ def list_layers(
                 return None
             return resolve_targets(targets, outputs, batch).scores(outputs)
 
-        return find_candidates(model, inputs, score, targets, reshape_transform)
+        found = find_candidates(model, inputs, reshape_transform)
+        return Candidates(_with_gradients(model, inputs, found, score, targets), found.unclear)
 
 
-# Of the first image only, as the outputs of all modules are held at once; but more than one, so that what has a first
-# axis of 1, such as an embedding of positions, is not taken for what a layer says of an image.
-_COPIES = 2
-
-
-def find_candidates(
+def find_target_layer(
     model: nn.Module,
     inputs: Inputs,
-    score: Callable[[Any, Any, int], Tensor | None],
+    score: Score,
     targets: Any,
     reshape_transform: Transform | None,
-) -> Candidates:
-    """Every layer that keeps positions, from one forward pass of the first image and one back.
+    *,
+    uses_gradients: bool,
+) -> nn.Module:
+    """The layer to take where none is named: `Candidates.best`, found from the end of the network.
 
     Args:
-        model: the network, in eval mode.
-        inputs: what it is called with.
-        score: from the model's outputs, targets and their number to scores; None stands for the sum of all outputs.
+        model: the network, in eval mode; to be called under no_grad.
+        inputs: what it is called with; the first image is looked at.
+        score: what is explained; for None, the sum of all that the model returned.
         targets: in any spelling, for the whole batch.
         reshape_transform: of the user.
+        uses_gradients: whether the method does; one that does not can do with a layer that no gradient reaches.
+
+    Raises:
+        ValueError: if no layer keeps positions, or the method needs gradients and none but zero arrives at any.
+    """
+    found = find_candidates(model, inputs, reshape_transform)
+    ranked = found.ranked or list(found)
+    start, count = 0, 4  # few of them, as a rule the first, so that only the end of the network is differentiated
+    while start < len(ranked):
+        measured = _with_gradients(model, inputs, ranked[start : start + count], score, targets)
+        if best := next((one for one in measured if one.gradient), None):
+            _log(found, best, "the last one that keeps positions and that the score's gradient reaches")
+            return best.layer
+        start, count = start + count, 2 * count
+    if uses_gradients:
+        raise ValueError(
+            f"the gradient of the score is zero, or there is none, at every layer of {type(model).__name__} that keeps "
+            "positions; check that the weights of its head are not zero, as in some untrained networks, and that "
+            "neither the model nor the target detaches, rounds or compares; through quantized layers no gradient "
+            "passes: there take EigenCAM, ScoreCAM or AblationCAM"
+        )
+    _log(found, ranked[0], "the last one that keeps positions")
+    return ranked[0].layer
+
+
+def find_candidates(model: nn.Module, inputs: Inputs, reshape_transform: Transform | None) -> Candidates:
+    """Every layer that keeps positions, from one forward pass with the first image; their gradients are None.
 
     Raises:
         ValueError: if there is none, and why.
     """
-    image = inputs.image(0).copies(_COPIES)
-    parts = [module for module in model.modules() if module is not model]
-    with record_outputs(parts, differentiable=True) as outputs, torch.no_grad():  # until the first part has run
-        returned = image.clone().run(model)
-        scores = score(returned, of_first_image(targets, _COPIES), _COPIES)
-    with torch.enable_grad():
-        total = _sum_of_all(returned) if scores is None else scores.sum()
-    tensors = [first_tensor(output) for output in outputs.values()]
-    grads = gradients(total, tensors, keep_graph=False)
+    # Two copies, so that what has a first axis of 1, such as an embedding of positions, is not taken for what a layer
+    # says of an image.
+    image = inputs.image(0).copies(2).clone()
     names = {module: name for name, module in model.named_modules()}
-    found, unclear = Candidates(), ""
-    for (layer, output), tensor, gradient in zip(outputs.items(), tensors, grads, strict=True):
+    found: dict[nn.Module, Candidate] = {}
+    unclear: list[tuple[int, str]] = []
+    thread = threading.get_ident()
+
+    def look(layer: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() != thread:
+            return
+        found.pop(layer, None)
         try:
             transform = find_transform(output, image.pictures, model, layer, reshape_transform)
         except Exception as error:  # the user's transform is for some of the layers, and fails at others as it likes
             if reshape_transform is None:
-                unclear = f"; {names[layer]}: {error}"
-            continue
-        if transform is None:
-            continue
-        layout = str(transform) if isinstance(transform, Layout) else "reshape_transform"
-        grid = tuple(transform(output).shape[2:])
-        norm = None if gradient is None else float(transform(gradient)[0].float().norm())
-        inside = _inside_attention(model, names[layer])
-        found.append(Candidate(names[layer], layer, (1, *tensor.shape[1:]), layout, grid, norm, inside))
+                unclear.append((len(found), f"{names[layer]}: {error}"))
+            return
+        if transform is not None:
+            layout = str(transform) if isinstance(transform, Layout) else "reshape_transform"
+            shape, grid = (1, *first_tensor(output).shape[1:]), tuple(transform(output).shape[2:])
+            inside = _inside_attention(model, names[layer])
+            found[layer] = Candidate(names[layer], layer, shape, layout, grid, inside, transform)
+
+    with ExitStack() as hooks:
+        for module in model.modules():
+            if module is not model:
+                hooks.callback(module.register_forward_hook(look).remove)
+        image.run(model)
     if not found:
+        why = "; ".join(message for _, message in unclear[-1:])
         raise ValueError(
             f"{type(model).__name__} has no layer that keeps positions of the input {tuple(inputs.pictures.shape)}, as "
             "(B, C, H, W), (B, H, W, C) or tokens (B, N, C); for another layout give target_layers and "
-            f"reshape_transform{unclear}"
+            f"reshape_transform{'; ' * bool(why)}{why}"
         )
-    return found
+    return Candidates(list(found.values()), unclear)
 
 
-def find_target_layer(candidates: Candidates, model: nn.Module, *, uses_gradients: bool) -> nn.Module:
-    """The layer to take where none is named.
+def _with_gradients(
+    model: nn.Module, inputs: Inputs, candidates: Sequence[Candidate], score: Score, targets: Any
+) -> list[Candidate]:
+    """The same candidates with the gradients at them, from one forward pass of the first image and one back."""
+    with record_outputs([one.layer for one in candidates], differentiable=True) as outputs, torch.no_grad():
+        returned = inputs.image(0).clone().run(model)
+        scores = score(returned, of_first_image(targets), 1)
+    with torch.enable_grad():
+        total = _sum_of_all(returned) if scores is None else scores.sum()
+    recorded = [first_tensor(outputs.get(one.layer)) for one in candidates]
+    grads = gradients(total, recorded, keep_graph=False)
+    norms = [
+        None if gradient is None else float(one.transform(gradient).float().norm())
+        for one, gradient in zip(candidates, grads, strict=True)
+    ]
+    return [replace(one, gradient=norm) for one, norm in zip(candidates, norms, strict=True)]
 
-    Args:
-        candidates: of the network.
-        model: the network.
-        uses_gradients: whether the method does.
 
-    Raises:
-        ValueError: if the method needs gradients, and none but zero arrives at any layer.
-    """
-    best = candidates.best
-    if best is None and uses_gradients:
-        raise ValueError(
-            f"the gradient of the score is zero, or there is none, at every layer of "
-            f"{type(model).__name__} that keeps positions; check that the weights of its head are not zero, as in some "
-            "untrained networks, and that neither the model nor the target detaches, rounds or compares; through "
-            "quantized layers no gradient passes: there take EigenCAM, ScoreCAM or AblationCAM"
-        )
-    why = "the last one that keeps positions" + " and that the score's gradient reaches" * (best is not None)
-    chosen = best or candidates.last or candidates[-1]
+def _log(found: Candidates, chosen: Candidate, why: str) -> None:
     logger.info("target layer %s, %s %s: %s", chosen.name, type(chosen.layer).__name__, chosen.layout, why)
-    return chosen.layer
+    position = [one.layer for one in found].index(chosen.layer)
+    for before, what in found.unclear[-1:]:
+        if before > position:
+            logger.warning("another layer comes after target layer %s, but it is unclear: %s", chosen.name, what)
 
 
 def _sum_of_all(outputs: Any) -> Tensor:

@@ -192,6 +192,46 @@ def test_one_line_of_log_says_what_was_taken_and_why(pictures, caplog):
     ]
 
 
+def test_a_later_layer_that_is_unclear_is_told(caplog):
+    class Rows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.mix, self.head = nn.Conv2d(3, 3, 1), nn.ReLU(), nn.Linear(256, 4)
+
+        def forward(self, x):
+            return self.head(self.mix(self.first(x)[:, :1].flatten(1).unfold(1, 256, 256)[:, :196]).mean(1))
+
+    with caplog.at_level(logging.WARNING, "pytorch_grad_cam"):
+        assert name_of_choice(Rows().eval(), torch.randn(1, 3, 224, 224)) == "first"
+    (record,) = caplog.records
+    assert "after target layer first, but it is unclear: mix: (2, 196, 256) for an input" in record.getMessage()
+    assert "tokens_to_grid(14, 14, prefix=0) for (B, 14 * 14, C)" in record.getMessage()
+
+
+def test_only_the_end_of_the_network_is_differentiated(pictures):
+    class Counting(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            backward.append(len(gradient))
+            return gradient
+
+    class Passed(nn.Module):
+        def forward(self, x):
+            return Counting.apply(x)
+
+    backward = []
+    layers = nn.Conv2d(3, 3, 1), Passed(), *(nn.Conv2d(3, 3, 1) for _ in range(9))
+    model = nn.Sequential(*layers, nn.Flatten(), nn.Linear(3 * 32 * 48, 2)).eval()
+    assert name_of_choice(model, pictures) == "10"
+    assert not backward
+    assert list_layers(model, pictures).best.name == "10"
+    assert backward == [1]
+
+
 def test_it_is_taken_once_and_kept(pictures):
     cam = GradCAM(ConvNet().eval())
     assert cam.target_layers is None

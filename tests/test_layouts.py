@@ -145,8 +145,21 @@ def test_patches_of_video_that_the_model_says():
     assert found(tokens, torch.zeros(1, 3, 16, 224, 224), model.layer, model).grid == (8, 14, 14)
 
 
-def test_cubes_of_a_volume():
-    assert str(found(torch.zeros(1, 1 + 2 * 4 * 4, 7), torch.zeros(1, 1, 16, 32, 32))) == "(B, 1 + 2 * 4 * 4, C)"
+def test_tokens_of_a_volume_are_cubes_or_not():
+    tokens, volume = torch.zeros(1, 1 + 2 * 4 * 4, 7), torch.zeros(1, 1, 16, 32, 32)
+    with pytest.raises(
+        ValueError, match=r"tokens_to_grid\(2, 4, 4, prefix=1\).* or tokens_to_grid\(8, 2, 2, prefix=1\)"
+    ):
+        found(tokens, volume)
+    model = Saying(patch_size=(8, 8, 8))
+    assert str(found(tokens, volume, model.layer, model)) == "(B, 1 + 2 * 4 * 4, C)"
+
+
+def test_films_whose_frames_are_not_reduced_as_their_height_is():
+    film, grid = torch.zeros(2, 3, 8, 64, 96), marked(2, 7, 4, 2, 3)
+    assert torch.equal(found(grid, film)(grid), grid)
+    last = grid.movedim(1, -1)
+    assert torch.equal(found(last, film)(last), grid)
 
 
 @pytest.mark.parametrize(

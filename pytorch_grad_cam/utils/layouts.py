@@ -168,7 +168,13 @@ def _fitting(
 
 @lru_cache(maxsize=64)
 def _grids_of_patches(size: tuple[int, ...]) -> set[tuple[int, ...]]:
-    """The grids of square patches, or cubes, that an input is made of; rounded where the side is a power of two."""
+    """The grids of square patches that an input is made of; rounded where the side is a power of two.
+
+    Of a volume, or a film, what is behind a square may be of any length that divides the first axis.
+    """
+    if len(size) == 3:
+        lengths = {size[0] // depth for depth in range(1, size[0] + 1) if size[0] % depth == 0}
+        return {(length, *grid) for length in lengths for grid in _grids_of_patches(size[1:])}
     grids = {
         tuple(side // patch for side in size)
         for patch in range(1, min(size) + 1)
@@ -180,7 +186,13 @@ def _grids_of_patches(size: tuple[int, ...]) -> set[tuple[int, ...]]:
 
 
 def _misfit(grid: Sequence[int], size: Sequence[int]) -> float:
-    """0 if one whole stride leads from the input to the grid, 1 if it is rounded, 2 if it is distorted, or infinity."""
+    """0 if one whole stride leads from the input to the grid, 1 if it is rounded, 2 if it is distorted, or infinity.
+
+    The first axis of three, which may be time, has a stride of its own.
+    """
+    if len(grid) == 3:
+        along = _misfit(grid[:1], size[:1])
+        return max(along, _misfit(grid[1:], size[1:])) if grid[0] <= size[0] else inf
     pairs = list(zip(size, grid, strict=True))
     strides = [whole / part for whole, part in pairs]
     if min(strides) == max(strides) and strides[0].is_integer():

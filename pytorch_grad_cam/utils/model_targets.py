@@ -211,13 +211,12 @@ def resolve_targets(targets: Any, outputs: Any, batch: int) -> Targets:
     return Targets(tuple(tuple(_target(target) for target in row) for row in targets), several=True)
 
 
-def of_first_image(targets: Any, copies: int) -> Any:
-    """The targets of the first image of a batch, in any spelling, for some copies of it."""
+def of_first_image(targets: Any) -> Any:
+    """The targets of the first image of a batch, in any spelling, as a batch of one."""
     if isinstance(targets, Targets):
-        return targets.of_copies(0, copies)
-    if isinstance(targets, Tensor | np.ndarray) and targets.ndim > 0:
-        targets = targets.tolist()
-    return list(targets[:1]) * copies if isinstance(targets, Sequence) and not isinstance(targets, str) else targets
+        return targets.of_copies(0, 1)
+    several = isinstance(targets, Sequence) or (isinstance(targets, Tensor | np.ndarray) and targets.ndim > 0)
+    return targets[:1] if several and not isinstance(targets, str) else targets
 
 
 def class_scores(outputs: Any, batch: int) -> Tensor | None:
