@@ -21,7 +21,7 @@ from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
 from pytorch_grad_cam.utils.find_layers import TargetLayer, layer_name, resolve_layers
 from pytorch_grad_cam.utils.layouts import find_transform
-from pytorch_grad_cam.utils.model_targets import Targets, class_scores, describe, resolve_targets
+from pytorch_grad_cam.utils.model_targets import Targets, describe, score_outputs
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ class BaseCAM:
         with held_still(self.model), torch.no_grad():
             if self.target_layers is None:
                 self.target_layers = [self._find_target_layer(inputs, targets)]
-            score = partial(self._score, targets=targets, batch=len(inputs))
+            score = partial(score_outputs, targets=targets, batch=len(inputs), needed=self.uses_scores)
             given = inputs.clone() if self.runs_again else inputs  # a model may change its input in place
             seen = observe(self.model, given, self.target_layers, score, differentiate=self.uses_gradients)
             evidence = self._evidence(seen, inputs)
@@ -196,21 +196,14 @@ class BaseCAM:
     def __exit__(self, *exception: object) -> None:
         """Nothing to release: hooks live for one call."""
 
-    def _score(self, outputs: Any, targets: Any, batch: int) -> tuple[Targets | None, Tensor | None]:
-        if targets is None and not self.uses_scores and class_scores(outputs, batch) is None:
-            return None, None
-        resolved = resolve_targets(targets, outputs, batch)
-        return resolved, resolved.scores(outputs)
-
     def _find_target_layer(self, inputs: Inputs, targets: Any) -> nn.Module:
-        """The layer to take where none is given, from some more passes with the first image."""
         return find_target_layer(
             self.model,
             inputs,
-            lambda *given: self._score(*given)[1],
             targets,
             self.reshape_transform,
-            uses_gradients=self.uses_gradients,
+            needs_scores=self.uses_scores,
+            needs_gradients=self.uses_gradients,
         )
 
     def _evidence(self, seen: Observation, inputs: Inputs) -> tuple[LayerEvidence, ...]:

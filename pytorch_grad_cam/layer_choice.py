@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,12 +16,9 @@ from pytorch_grad_cam.inputs import Inputs, prepare_inputs
 from pytorch_grad_cam.modes import held_still
 from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.utils.layouts import Layout, Transform, find_transform, first_tensor
-from pytorch_grad_cam.utils.model_targets import class_scores, of_first_image, resolve_targets
+from pytorch_grad_cam.utils.model_targets import of_first_image, score_outputs
 
 logger = logging.getLogger(__name__)
-
-Score = Callable[[Any, Any, int], Tensor | None]
-"""From a model's outputs, targets in any spelling and the number of images to scores, or None if there are none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,34 +119,28 @@ def list_layers(
     model = prepare_model(model, use_cuda=False)
     with held_still(model), torch.no_grad():
         inputs = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor")
-
-        def score(outputs: Any, targets: Any, batch: int) -> Tensor | None:
-            if targets is None and class_scores(outputs, batch) is None:
-                return None
-            return resolve_targets(targets, outputs, batch).scores(outputs)
-
         found = find_candidates(model, inputs, reshape_transform)
-        return Candidates(_with_gradients(model, inputs, found, score, targets), found.unclear)
+        return Candidates(_with_gradients(model, inputs, found, targets, needs_scores=False), found.unclear)
 
 
 def find_target_layer(
     model: nn.Module,
     inputs: Inputs,
-    score: Score,
     targets: Any,
     reshape_transform: Transform | None,
     *,
-    uses_gradients: bool,
+    needs_scores: bool,
+    needs_gradients: bool,
 ) -> nn.Module:
     """The layer to take where none is named: `Candidates.best`, found from the end of the network.
 
     Args:
         model: the network, in eval mode; to be called under no_grad.
         inputs: what it is called with; the first image is looked at.
-        score: what is explained; for None, the sum of all that the model returned.
-        targets: in any spelling, for the whole batch.
+        targets: what is explained, in any spelling, for the whole batch.
         reshape_transform: of the user.
-        uses_gradients: whether the method does; one that does not can do with a layer that no gradient reaches.
+        needs_scores: of targets; otherwise, where there are none, the sum of all that the model returned will do.
+        needs_gradients: otherwise, where no gradient reaches any layer, one without will do.
 
     Raises:
         ValueError: if no layer keeps positions, or the method needs gradients and none but zero arrives at any.
@@ -158,12 +149,12 @@ def find_target_layer(
     ranked = found.ranked or list(found)
     start, count = 0, 4  # few of them, as a rule the first, so that only the end of the network is differentiated
     while start < len(ranked):
-        measured = _with_gradients(model, inputs, ranked[start : start + count], score, targets)
+        measured = _with_gradients(model, inputs, ranked[start : start + count], targets, needs_scores=needs_scores)
         if best := next((one for one in measured if one.gradient), None):
             _log(found, best, "the last one that keeps positions and that the score's gradient reaches")
             return best.layer
         start, count = start + count, 2 * count
-    if uses_gradients:
+    if needs_gradients:
         raise ValueError(
             f"the gradient of the score is zero, or there is none, at every layer of {type(model).__name__} that keeps "
             "positions; check that the weights of its head are not zero, as in some untrained networks, and that "
@@ -220,12 +211,12 @@ def find_candidates(model: nn.Module, inputs: Inputs, reshape_transform: Transfo
 
 
 def _with_gradients(
-    model: nn.Module, inputs: Inputs, candidates: Sequence[Candidate], score: Score, targets: Any
+    model: nn.Module, inputs: Inputs, candidates: Sequence[Candidate], targets: Any, *, needs_scores: bool
 ) -> list[Candidate]:
     """The same candidates with the gradients at them, from one forward pass of the first image and one back."""
     with record_outputs([one.layer for one in candidates], differentiable=True) as outputs, torch.no_grad():
         returned = inputs.image(0).clone().run(model)
-        scores = score(returned, of_first_image(targets), 1)
+        _, scores = score_outputs(returned, of_first_image(targets), 1, needed=needs_scores)
     with torch.enable_grad():
         total = _sum_of_all(returned) if scores is None else scores.sum()
     recorded = [first_tensor(outputs.get(one.layer)) for one in candidates]

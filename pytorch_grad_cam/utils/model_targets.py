@@ -211,6 +211,17 @@ def resolve_targets(targets: Any, outputs: Any, batch: int) -> Targets:
     return Targets(tuple(tuple(_target(target) for target in row) for row in targets), several=True)
 
 
+def score_outputs(outputs: Any, targets: Any, batch: int, *, needed: bool) -> tuple[Targets | None, Tensor | None]:
+    """The targets that are meant, and their scores (B, K); where none are given or found, None if they are not needed.
+
+    Takes and raises what `resolve_targets` does.
+    """
+    if targets is None and not needed and class_scores(outputs, batch) is None:
+        return None, None
+    resolved = resolve_targets(targets, outputs, batch)
+    return resolved, resolved.scores(outputs)
+
+
 def of_first_image(targets: Any) -> Any:
     """The targets of the first image of a batch, in any spelling, as a batch of one."""
     if isinstance(targets, Targets):
