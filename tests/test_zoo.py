@@ -41,6 +41,7 @@ def rows():
     found = {}
     yield found
     if len(found) == len(FAMILIES):
+        DOCUMENT.parent.mkdir(exist_ok=True)
         DOCUMENT.write_text(document([found[family] for family in FAMILIES]), "utf-8")
 
 
