@@ -241,7 +241,11 @@ def _sum_of_all(outputs: Any) -> Tensor:
 
 
 def _inside_attention(model: nn.Module, name: str) -> bool:
-    """Whether a module is a part of another one that is named attention, or is of a class of such a name."""
+    """Whether a module is a part of an attention, by the names and the classes of what it is in.
+
+    A block of attention and all that goes with it is none.
+    """
     path = name.split(".")[:-1]
     classes = [type(model.get_submodule(".".join(path[: depth + 1]))).__name__ for depth in range(len(path))]
-    return any("attention" in word.lower() for word in (*path, *classes)) or any("attn" in word for word in path)
+    words = [word.lower() for word in (*path, *classes)]
+    return any(("attn" in word or "attention" in word) and "block" not in word for word in words)

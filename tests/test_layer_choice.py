@@ -91,7 +91,25 @@ class MHSA(Attention):
     pass
 
 
-@pytest.mark.parametrize(("name", "kind"), [("attn", MHSA), ("mixer", SelfAttention), ("self_attention", MHSA)])
+class FactorAttn(Attention):
+    pass
+
+
+class ClassAttentionBlock(Block):
+    pass
+
+
+def test_a_block_named_after_its_attention_is_none(pictures):
+    model = ViT()
+    model.blocks = nn.Sequential()
+    model.attn_blocks = nn.Sequential(Block(), ClassAttentionBlock())
+    model.blocks.append(model.attn_blocks)
+    assert name_of_choice(model.eval(), pictures).endswith("1.norm1")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("attn", MHSA), ("mixer", SelfAttention), ("self_attention", MHSA), ("factor", FactorAttn)]
+)
 def test_an_attention_is_known_by_its_name_or_its_class(pictures, name, kind):
     class Mixing(Block):
         def __init__(self):

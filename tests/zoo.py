@@ -141,8 +141,8 @@ TRANSFORMERS = {
     "ConvNeXt": ("ConvNext", _PYRAMID),
     "Data2VecVision": ("Data2VecVision", _ROW),
     "DeiT": ("DeiT", _ROW),
-    "DINOv2": ("Dinov2", {**_ROW, "patch_size": 14}),
-    "DINOv2 with registers": ("Dinov2WithRegisters", {**_ROW, "patch_size": 14}),
+    "DINOv2": ("Dinov2", {**_ROW, "patch_size": 14, "image_size": 224}),
+    "DINOv2 with registers": ("Dinov2WithRegisters", {**_ROW, "patch_size": 14, "image_size": 224}),
     "LeViT": ("Levit", {"hidden_sizes": [32, 48, 64], "num_attention_heads": [2, 3, 4], "depths": [1, 1, 1]}),
     "MobileViT": ("MobileViT", {"initializer_range": 0.1}),  # the usual 0.02 lets the signal die out
     "PVT": ("Pvt", _PYRAMID),
@@ -219,6 +219,6 @@ def _transformers(name: str, size: tuple[int, int] | None) -> nn.Module:
     if size and "vision_config" in options:
         options["vision_config"] = {**options["vision_config"], "image_size": size}
     elif size:
-        options["image_size"] = size
+        options.setdefault("image_size", size)  # with one of its own, a network adapts its positions
     config = getattr(transformers, f"{kind}Config")(**options)
     return getattr(transformers, f"{kind}ForImageClassification")(config)
