@@ -10,7 +10,7 @@ from tiny_networks import make
 from torch import nn
 
 from pytorch_grad_cam import METHODS, GradCAM
-from pytorch_grad_cam.utils.layouts import Layout, find_layout
+from pytorch_grad_cam.utils.layouts import Layout, find_layout, find_transform
 from pytorch_grad_cam.utils.reshape_transforms import (
     swinT_reshape_transform,
     tokens_to_grid,
@@ -294,6 +294,9 @@ def test_what_a_transform_raises_is_raised(model, images):
 
     with pytest.raises(ZeroDivisionError, match="of the user"):
         GradCAM(model, "features", transform)(images)
+    cube, pictures, unknown = torch.zeros(1, 8, 8, 8), torch.zeros(1, 3, 64, 64), nn.ReLU()
+    with pytest.raises(ZeroDivisionError, match="of the user"):
+        find_transform(cube, pictures, nn.Sequential(unknown), unknown, transform)
 
 
 def test_tokens_of_several_tensors():

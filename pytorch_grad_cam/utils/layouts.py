@@ -112,9 +112,10 @@ def find_transform(
     try:
         activations = transform(output) if transform else None
     except Exception:
-        transform = _of_tokens(given, find_layout(first_tensor(output), pictures, model, layer))
-        if transform is None:
+        # The Swins of timm came to keep the grid, (B, H, W, C), and transforms were written for their tokens (B, N, C).
+        if given is None or not _keeps_the_grid_before_channels(first_tensor(output), pictures, model, layer):
             raise
+        transform = _of_tokens(given)
         activations = transform(output)
     spatial = (
         isinstance(activations, Tensor)
@@ -125,10 +126,15 @@ def find_transform(
     return transform if spatial else None
 
 
-def _of_tokens(given: Transform | None, layout: Layout | None) -> Transform | None:
-    """A transform written for tokens (B, N, C), for a layer that keeps their grid: the Swins of timm came to do so."""
-    if given is None or layout is None or layout.prefix is not None or not layout.channels_last:
-        return None
+def _keeps_the_grid_before_channels(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Module) -> bool:
+    try:
+        layout = find_layout(output, pictures, model, layer)
+    except ValueError:
+        return False
+    return layout is not None and layout.channels_last and layout.prefix is None
+
+
+def _of_tokens(given: Transform) -> Transform:
     return lambda output: given(first_tensor(output).flatten(1, -2))
 
 
