@@ -172,8 +172,24 @@ def find_candidates(model: nn.Module, inputs: Inputs, reshape_transform: Transfo
         ValueError: if there is none, and why.
     """
     # Two copies, so that what has a first axis of 1, such as an embedding of positions, is not taken for what a layer
-    # says of an image.
-    image = inputs.image(0).copies(2).clone()
+    # says of an image; a network may take no more than one, though.
+    image = inputs.image(0)
+    try:
+        found = _survey(model, image.copies(2), reshape_transform)
+    except Exception as error:
+        logger.debug("two copies of an image cannot run at once: %s", error)
+        found = _survey(model, image, reshape_transform)
+    if not found:
+        why = "; ".join(message for _, message in found.unclear[-1:])
+        raise ValueError(
+            f"{type(model).__name__} has no layer that keeps positions of the input {tuple(inputs.pictures.shape)}, as "
+            "(B, C, H, W), (B, H, W, C) or tokens (B, N, C); for another layout give target_layers and "
+            f"reshape_transform{'; ' * bool(why)}{why}"
+        )
+    return found
+
+
+def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None) -> Candidates:
     names = {module: name for name, module in model.named_modules()}
     found: dict[nn.Module, Candidate] = {}
     unclear: list[tuple[int, str]] = []
@@ -199,14 +215,7 @@ def find_candidates(model: nn.Module, inputs: Inputs, reshape_transform: Transfo
         for module in model.modules():
             if module is not model:
                 hooks.callback(module.register_forward_hook(look).remove)
-        image.run(model)
-    if not found:
-        why = "; ".join(message for _, message in unclear[-1:])
-        raise ValueError(
-            f"{type(model).__name__} has no layer that keeps positions of the input {tuple(inputs.pictures.shape)}, as "
-            "(B, C, H, W), (B, H, W, C) or tokens (B, N, C); for another layout give target_layers and "
-            f"reshape_transform{'; ' * bool(why)}{why}"
-        )
+        image.clone().run(model)
     return Candidates(list(found.values()), unclear)
 
 
@@ -237,7 +246,8 @@ def _log(found: Candidates, chosen: Candidate, why: str) -> None:
 
 
 def _sum_of_all(outputs: Any) -> Tensor:
-    return torch.stack([t.float().sum() for t in tree_leaves(outputs) if isinstance(t, Tensor)]).sum()
+    sums = [tensor.float().sum() for tensor in tree_leaves(outputs) if isinstance(tensor, Tensor)]
+    return torch.stack(sums).sum() if sums else torch.zeros(())
 
 
 def _inside_attention(model: nn.Module, name: str) -> bool:

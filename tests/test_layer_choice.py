@@ -162,6 +162,19 @@ def test_an_embedding_of_positions_says_nothing_of_an_image(batch):
     assert [one.name for one in list_layers(model, pictures)] == ["conv"]
 
 
+def test_a_network_that_takes_one_image_at_a_time(images):
+    class Single(ConvNet):
+        def forward(self, x):
+            assert len(x) == 1, "one at a time"
+            return super().forward(x)
+
+    model = Single().eval()
+    assert name_of_choice(model, images[:1]) == "mix"
+    with pytest.raises(AssertionError, match="one at a time"):
+        GradCAM(model)(images)
+    assert all(not module._forward_hooks for module in model.modules())
+
+
 def test_the_targets_of_the_call_decide(pictures):
     """Of two heads that of the target is looked at."""
 
