@@ -2,6 +2,7 @@
 
 from pytorch_grad_cam.ablation_cam import AblationCAM
 from pytorch_grad_cam.base_cam import BaseCAM, Explanation
+from pytorch_grad_cam.blank_maps import BlankMapWarning
 from pytorch_grad_cam.eigen_cam import EigenCAM
 from pytorch_grad_cam.eigen_grad_cam import EigenGradCAM
 from pytorch_grad_cam.evidence import LayerEvidence
@@ -31,6 +32,7 @@ __all__ = [
     "METHODS",
     "AblationCAM",
     "BaseCAM",
+    "BlankMapWarning",
     "EigenCAM",
     "EigenGradCAM",
     "Explanation",

@@ -65,6 +65,9 @@ class AblationCAM(PerturbationCAM):
         activations = evidence.activations[image]
         weights = before.new_zeros(len(before), activations.shape[1])
 
+        if not activations.isfinite().all():
+            return weights.fill_(torch.nan)  # to silence a channel says nothing then
+
         def score(outputs: Any, copies: int) -> Tensor:
             return evidence.targets.of_copies(image, copies).scores(outputs)
 

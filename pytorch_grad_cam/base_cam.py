@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from pytorch_grad_cam.blank_maps import warn_of_blank_maps
 from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
 from pytorch_grad_cam.layer_choice import find_target_layer
@@ -139,15 +140,19 @@ class BaseCAM:
         Returns:
             float32 (B, *S_in) in [0, 1], or (B, K, *S_in) if K targets were given for each image
 
+        Warns:
+            BlankMapWarning: once, saying why, if a map is 0 everywhere; one that would hold NaN is.
+
         Raises:
             TypeError, ValueError, IndexError: naming what was given and what was expected.
             RuntimeError: if the scores do not depend on a target layer.
         """
         targets = _either("targets", targets, "target_category", target_category)
-        explanation = self.explain(input_tensor, targets, aug_smooth, eigen_smooth, **forward_kwargs)
+        explanation = self._explain_all(input_tensor, targets, aug_smooth, eigen_smooth, forward_kwargs)
+        maps = explanation.maps.float().cpu()
+        warn_of_blank_maps(self.model, explanation, maps)
         several = explanation.targets is not None and explanation.targets.several
-        maps = explanation.maps if several else explanation.maps[:, 0]
-        return maps.float().cpu().numpy()
+        return (maps if several else maps[:, 0]).numpy()
 
     def explain(
         self,
@@ -161,9 +166,16 @@ class BaseCAM:
     ) -> Explanation:
         """Maps as tensors, with the raw signed map of each layer, weights, scores and outputs.
 
-        Takes what a call takes; K is an axis of every result, also where it is 1.
+        Takes what a call takes, and warns as it does; K is an axis of every result, also where it is 1.
         """
         targets = _either("targets", targets, "target_category", target_category)
+        explanation = self._explain_all(input_tensor, targets, aug_smooth, eigen_smooth, forward_kwargs)
+        warn_of_blank_maps(self.model, explanation, explanation.maps)
+        return explanation
+
+    def _explain_all(
+        self, input_tensor: Any, targets: Any, aug_smooth: bool, eigen_smooth: bool, forward_kwargs: dict[str, Any]
+    ) -> Explanation:
         with torch.inference_mode(False):
             inputs = prepare_inputs(input_tensor, forward_kwargs, self.model, "input_tensor")
         explain = partial(self._explain, eigen_smooth=eigen_smooth)

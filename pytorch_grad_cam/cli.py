@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytorch_grad_cam import METHODS, BaseCAM, Explanation, GuidedBackpropReLUModel, __version__, list_layers
+from pytorch_grad_cam import (
+    METHODS,
+    BaseCAM,
+    BlankMapWarning,
+    Explanation,
+    GuidedBackpropReLUModel,
+    __version__,
+    list_layers,
+)
 from pytorch_grad_cam.networks import DownloadError, Network, NetworkError, Preset, load_network
 from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.image import deprocess_image, resize, show_cam_on_image
@@ -167,7 +176,11 @@ def run(options: argparse.Namespace, prog: str) -> str:
         with _errors_for_the_user():
             return str(list_layers(network.model.to(device), inputs, [asked] if asked else None))
 
-    cam, explanation, guided = _explain(network, device, inputs, asked, options)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BlankMapWarning)
+        cam, explanation, guided = _explain(network, device, inputs, asked, options)
+    for warning in caught:
+        print(f"{prog}: warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
     classes, scores = _classes(explanation), explanation.scores[0].tolist()
     maps = explanation.maps[0].float().cpu()
     files = {}
@@ -202,7 +215,7 @@ def _explain(
         explanation = cam.explain(inputs, [classes] if classes else None, options.aug_smooth, options.eigen_smooth)
         backpropagation = GuidedBackpropReLUModel(network.model)
         guided = [backpropagation(inputs, category) for category in _classes(explanation)]
-    if not (explanation.maps.isfinite().all() and np.isfinite(guided).all()):
+    if not (all(m.isfinite().all() for m in explanation.layer_maps) and np.isfinite(guided).all()):
         raise UsageError(f"the maps or gradients of {network.name} are not finite: check its weights")
     return cam, explanation, guided
 

@@ -36,13 +36,26 @@ class Inputs:
         return len(self.pictures)
 
     def run(self, model: nn.Module) -> Any:
-        """What the model returns."""
+        """What the model returns.
+
+        Raises:
+            ValueError: if it fails, and the pictures are seen not to suit it; all else that it raises goes through.
+        """
         args, kwargs = list(self.args), dict(self.kwargs)
         if isinstance(self.key, int):
             args[self.key] = self.pictures
         else:
             kwargs[self.key] = self.pictures
-        return model(*args, **kwargs)
+        try:
+            return model(*args, **kwargs)
+        except (RuntimeError, ValueError, TypeError) as error:
+            misfits = [] if isinstance(error, torch.OutOfMemoryError) else _misfits(model, self.pictures)
+            if not misfits:
+                raise
+            raise ValueError(
+                f"{type(model).__name__} cannot run on an input {tuple(self.pictures.shape)} of {self.pictures.dtype}: "
+                f"{'; '.join(misfits)} ({type(error).__name__}: {error})"
+            ) from error
 
     def with_pictures(self, pictures: Tensor) -> "Inputs":
         """The same arguments with other pictures of the same number."""
@@ -115,6 +128,27 @@ def _key_of_pictures(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | 
         return 0
     shaped = [name for name, value in kwargs.items() if isinstance(value, Tensor) and value.ndim > 2]
     return "pixel_values" if "pixel_values" in kwargs or len(shaped) != 1 else shaped[0]
+
+
+def _misfits(model: nn.Module, pictures: Tensor) -> list[str]:
+    """What is wrong with the pictures, or the model, if it failed on them; what to do about it."""
+    misfits = []
+    weights = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
+    if weights and not torch.is_autocast_enabled(pictures.device.type) and pictures.dtype != weights[0].dtype:
+        misfits.append(f"its weights are {weights[0].dtype}: give the input as input_tensor.to({weights[0].dtype})")
+    if any(weight.is_inference() for weight in weights):
+        misfits.append(
+            "its weights were made in inference mode and cannot be differentiated: give copy.deepcopy(model), made "
+            "outside of torch.inference_mode()"
+        )
+    first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if first is not None and pictures.ndim == 3:
+        misfits.append("the axis of the batch is missing: give input_tensor.unsqueeze(0)")
+    elif first is not None and pictures.ndim == 4 and pictures.shape[1] != first.in_channels == pictures.shape[3]:
+        misfits.append("its channels stand last: give input_tensor.permute(0, 3, 1, 2)")
+    elif first is not None and pictures.ndim == 4 and pictures.shape[1] != first.in_channels:
+        misfits.append(f"it has {pictures.shape[1]} channels, and the model takes {first.in_channels}")
+    return misfits
 
 
 def _at_hand(tensor: Tensor, device: torch.device) -> Tensor:

@@ -9,9 +9,15 @@ def prepare_model(model: nn.Module, use_cuda: bool) -> nn.Module:
 
     Raises:
         TypeError: if its layers cannot be observed.
+        ValueError: if its weights have no values.
         RuntimeError: if there is no GPU.
     """
     module = underlying_module(model)
+    if any(parameter.is_meta for parameter in module.parameters()):
+        raise ValueError(
+            f"weights of {type(module).__name__} are on the meta device and have no values; load them first, as with "
+            "load_state_dict(weights, assign=True)"
+        )
     if use_cuda and not torch.cuda.is_available():
         raise RuntimeError("use_cuda=True, but PyTorch finds no GPU; leave it out to run where the model is")
     return module.cuda() if use_cuda else module

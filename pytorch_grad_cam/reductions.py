@@ -16,6 +16,8 @@ def channel_sum(weighted: Tensor) -> Tensor:
 def first_component(weighted: Tensor) -> Tensor:
     """Project on the first principal component of the channels: (B, K, C, *S) -> (B, K, *S).
 
+    What is not finite has none: there the result is not finite either.
+
     Each channel is centred over space. The sign of a component is arbitrary: here it correlates positively with the
     channel sum, which gives the same picture on every device and linear-algebra library. Where the channel sum is
     constant, as after a LayerNorm, the component is positive at its few strongest positions: its cubes sum above 0.
@@ -26,7 +28,8 @@ def first_component(weighted: Tensor) -> Tensor:
     scale = x.abs().amax(dim=(2, 3), keepdim=True)
     x = x / torch.where(scale > 0, scale, 1)
     channels, positions = x.shape[2:]
-    values, vectors = torch.linalg.eigh(x @ x.mT if channels < positions else x.mT @ x)
+    gram = x @ x.mT if channels < positions else x.mT @ x
+    values, vectors = torch.linalg.eigh(torch.where(scale.isfinite(), gram, 0))  # which fails on NaN, for all images
     component: Tensor = vectors[..., -1]
     if channels < positions:
         component = (component.unsqueeze(2) @ x).squeeze(2)
@@ -49,7 +52,13 @@ def fuse(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         size: spatial size of the result.
 
     Returns:
-        (B, K, *size)
+        (B, K, *size), 0 everywhere for an image and target of which any layer's map is not finite
     """
-    first, *others = [resize(rescale(layer_map.relu()), size) for layer_map in layer_maps]
-    return rescale(sum(others, start=first) / len(layer_maps))
+    first, *others = [resize(rescale(_known(layer_map).relu()), size) for layer_map in layer_maps]
+    return rescale(sum(others, start=first) / len(layer_maps)).nan_to_num(0)
+
+
+def _known(layer_map: Tensor) -> Tensor:
+    """A map, or all NaN if any of it is not finite: the rest would be a picture of half the truth."""
+    space = tuple(range(2, layer_map.ndim))
+    return torch.where(layer_map.isfinite().all(dim=space, keepdim=True), layer_map, torch.nan)
