@@ -98,9 +98,9 @@ def _zero(layer: str, evidence: "LayerEvidence", weights: Tensor, layer_map: Ten
             "another; check that the input is no blank picture, or take an earlier layer"
         )
     return (
-        f"of {one.numel()} positions of layer {layer!r}, {int((one < 0).sum())} are negative before the ReLU and none is "
-        f"positive ({low:.3g} to {high:.3g}{score}): what is there speaks against the target; explain() gives the "
-        "signed map; try another target, an earlier layer, or LayerCAM"
+        f"of {one.numel()} positions of layer {layer!r}, {int((one < 0).sum())} are negative before the ReLU and none "
+        f"is positive ({low:.3g} to {high:.3g}{score}): what is there speaks against the target; explain() gives "
+        "the signed map; try another target, an earlier layer, or LayerCAM"
     )
 
 
