@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_grad_cam.evidence import LayerEvidence
+from pytorch_grad_cam.modes import at_least_float32, in_float32
 from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
 from pytorch_grad_cam.replay import Tail
 from pytorch_grad_cam.silencing import SilencedCopies
@@ -78,11 +79,21 @@ class AblationCAM(PerturbationCAM):
         if not len(channels):
             return weights
 
+        device = inputs.pictures.device
+
+        def precise(changed: Any, count: int) -> Tensor:
+            if not copies.half_precision:
+                return tail(changed, count)
+            with in_float32(device):  # one channel of many moves the score by less than the last bit of a half
+                return tail(at_least_float32(changed), count)
+
         def silenced_scores(some: Tensor) -> Tensor:
             with copies.silenced(some) as changed:
-                return tail(changed, len(some)).to(before.dtype)
+                return precise(changed, len(some)).to(before.dtype)
 
-        chunk = tail.most_copies or self.chunk(copies.nbytes, inputs.pictures.device)
+        if copies.half_precision:
+            before = precise(tail.output, 1)[0].to(before.dtype)
+        chunk = tail.most_copies or self.chunk(copies.nbytes, device)
         after = scores_in_chunks(silenced_scores, channels, chunk, advance)
         weights[:, channels] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
         return weights

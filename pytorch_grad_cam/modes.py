@@ -3,10 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 
 @contextmanager
@@ -81,3 +84,30 @@ def eager_mode(model: nn.Module) -> Iterator[None]:
             _eager_blocks.pop()
             if not _eager_blocks:
                 outermost.close()
+
+
+@contextmanager
+def in_float32(device: torch.device) -> Iterator[None]:
+    """Have every operation in this thread compute in float32 what is in half precision, weights too, without autocast.
+
+    What is in half precision is only read: an operation in place on it would go to a copy, so give `at_least_float32`.
+    """
+    with torch.autocast(device.type, enabled=False), _InFloat32():
+        yield
+
+
+class _InFloat32(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") != "__get__":  # of an attribute, such as a shape
+            args, kwargs = at_least_float32((args, kwargs))
+        return func(*args, **kwargs)
+
+
+def at_least_float32(values: Any) -> Any:
+    """Values of any structure, tensors in half precision as float32."""
+    return tree_map_only(Tensor, _at_least_float32, values)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

@@ -22,6 +22,7 @@ class SilencedCopies:
     Attributes:
         live: the channels that are not silent anyway, (n,).
         nbytes: size of one copy.
+        half_precision: whether the values are.
     """
 
     def __init__(self, output: Any, transform: Callable[[Any], Tensor], value: float) -> None:
@@ -34,6 +35,7 @@ class SilencedCopies:
         self._buffer: Tensor | None = None
         self.live = (self._values != value).any(dim=1).nonzero().flatten()
         self.nbytes = self._tensor.nbytes
+        self.half_precision = self._tensor.dtype in (torch.float16, torch.bfloat16)
 
     @contextmanager
     def silenced(self, channels: Tensor) -> Iterator[Any]:

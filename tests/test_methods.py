@@ -164,8 +164,6 @@ def test_half_precision_models_give_float32_maps(method, dtype):
     expected = METHODS[method](network, layer)(inputs, 1)
     maps = METHODS[method](network.to(dtype), layer)(inputs.to(dtype), 1)
     assert maps.dtype == np.float32
-    if method == "ablationcam" and dtype == torch.bfloat16:
-        return  # the scores have 8 bits there, and their differences what is left of them
     assert np.abs(maps - expected).mean() < 2e-2
 
 
