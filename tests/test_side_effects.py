@@ -146,3 +146,42 @@ def test_a_snapshot_notices(model):
         after = snapshot(model)
         assert not equal(after, before)
         before = after
+
+
+@methods
+@pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), torch.OutOfMemoryError("full")])
+@pytest.mark.parametrize("passes", [1, 2, 3, 5])
+def test_after_an_exception_in_the_middle(method, error, passes, model):
+    """Of the first, second, ... forward pass: of methods that run the model again, in the middle of their copies."""
+    left = passes
+
+    class Failing(nn.Identity):
+        def forward(self, x):
+            nonlocal left
+            left -= 1
+            if left <= 0:
+                raise error
+            return x
+
+    model.dropout = Failing()
+    cam = METHODS[method](model, model.features, **({"batch_size": 1} if METHODS[method].runs_again else {}))
+    images = torch.randn(2, 3, 8, 8)
+    before = snapshot(model)
+    fails = passes == 1 or METHODS[method].runs_again
+    if fails:
+        with pytest.raises(BaseException, match="broken|full|same scores again|^$") as raised:
+            cam(images, 1)
+        assert isinstance(raised.value, KeyboardInterrupt) == isinstance(error, KeyboardInterrupt)
+    else:
+        cam(images, 1)
+    assert equal(snapshot(model), before)
+
+
+@methods
+def test_statistics_of_a_batch_norm_in_train_mode_do_not_move(method, model):
+    images = torch.randn(2, 3, 8, 8)
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    METHODS[method](model)(images)
+    METHODS[method](model, model.features)(images, aug_smooth=True)
+    assert model.features[1].training
+    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())

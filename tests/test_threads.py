@@ -1,0 +1,74 @@
+"""One model in many threads: every map is that of a thread alone, and no plain forward pass is disturbed."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Thread
+
+import numpy as np
+import pytest
+import torch
+from tiny_networks import ConvNet
+
+from pytorch_grad_cam import METHODS, GuidedBackpropReLUModel
+
+THREADS = 8
+
+
+@pytest.fixture
+def model():
+    return ConvNet(inplace=True).double().eval()
+
+
+@pytest.mark.parametrize("layer", ["features", None])
+def test_eight_threads_explain_while_others_run_the_model(model, layer):
+    pictures = [torch.randn(2, 3, 12, 16, dtype=torch.float64) for _ in range(THREADS)]
+    jobs = [(name, number) for name in METHODS for number in range(THREADS)] * 3
+    jobs.sort(key=lambda job: hash(job[0]) + job[1])
+
+    def explain(job):
+        name, number = job
+        return METHODS[name](model, layer)(pictures[number], number % 4)
+
+    alone = {job: explain(job) for job in dict.fromkeys(jobs)}
+    plain = [model(picture).detach() for picture in pictures]
+    stop, passes, disturbed = Event(), [], []
+
+    def run(number):
+        with torch.no_grad():
+            while not stop.is_set():
+                output = model(pictures[number])
+                passes.append(1)
+                if output.requires_grad or not torch.equal(output, plain[number]):
+                    disturbed.append(number)
+
+    runners = [Thread(target=run, args=(number,)) for number in range(2)]
+    for runner in runners:
+        runner.start()
+    try:
+        with ThreadPoolExecutor(THREADS) as pool:
+            maps = list(pool.map(explain, jobs))
+    finally:
+        stop.set()
+        for runner in runners:
+            runner.join()
+    assert all(np.allclose(one, alone[job], atol=1e-6) for one, job in zip(maps, jobs, strict=True))
+    assert passes
+    assert not disturbed
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_guided_backpropagation_in_one_thread_leaves_the_relus_of_others_alone():
+    model = ConvNet().double().eval()
+    images = torch.randn(2, 3, 12, 16, dtype=torch.float64)
+
+    def gradient():
+        x = images.clone().requires_grad_()
+        (result,) = torch.autograd.grad(model(x)[:, 1].sum(), x)
+        return result
+
+    expected, guided = gradient(), GuidedBackpropReLUModel(model)(images, 1)
+    with ThreadPoolExecutor(THREADS) as pool:
+        plain = [pool.submit(gradient) for _ in range(40)]
+        others = [pool.submit(GuidedBackpropReLUModel(model), images, 1) for _ in range(40)]
+        assert all(torch.equal(one.result(), expected) for one in plain)
+        assert all(np.array_equal(one.result(), guided) for one in others)
