@@ -313,3 +313,16 @@ def test_no_transform_equals_the_right_one(method, network):
     network, layer, inputs = make(network)
     expected = METHODS[method](network, layer, network.to_activations)(inputs)
     assert (METHODS[method](network, layer)(inputs) == expected).all()
+
+
+def test_more_channels_than_pixels_are_no_positions():
+    """Found by random networks: a block with an attention inside that returns (B, C, H, W)."""
+
+    class Block(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attend = nn.MultiheadAttention(26, 2, batch_first=True)
+
+    block = Block()
+    layout = find_layout(torch.zeros(1, 26, 9, 4), torch.zeros(1, 3, 9, 4), nn.Sequential(block), block)
+    assert str(layout) == "(B, C, 9, 4)"

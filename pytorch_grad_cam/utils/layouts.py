@@ -81,6 +81,8 @@ def find_layout(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Modul
         if own_order in (None, layout.channels_last)
     ]
     if len(fits) > 1 or (fits and row):
+        # Layers have fewer positions than the input has pixels, as a rule: what has more is channels.
+        fits = _prefer(fits, lambda layout: all(own <= pixels for own, pixels in zip(layout.grid, size, strict=True)))
         around = _order_around(model, layer)
         if around:  # a row of tokens has its channels first only where nothing says otherwise
             fits = [fit for fit in fits if fit[0].channels_last or fit[0].prefix is None]
