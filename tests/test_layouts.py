@@ -326,3 +326,8 @@ def test_more_channels_than_pixels_are_no_positions():
     block = Block()
     layout = find_layout(torch.zeros(1, 26, 9, 4), torch.zeros(1, 3, 9, 4), nn.Sequential(block), block)
     assert str(layout) == "(B, C, 9, 4)"
+
+
+def test_a_series_of_one_position_is_no_series_of_its_channels():
+    with pytest.raises(ValueError, match="more than one position"):
+        GradCAM(nn.Sequential(nn.Conv1d(3, 26, 4), nn.ReLU(), nn.Flatten()), "1")(torch.randn(2, 3, 4))

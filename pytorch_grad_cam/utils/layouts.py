@@ -78,11 +78,9 @@ def find_layout(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Modul
     fits = [
         (layout, misfit)
         for layout, misfit in _fitting(tuple(output.shape), size, prefix, grids)
-        if own_order in (None, layout.channels_last)
+        if own_order in (None, layout.channels_last) and (_channels_first(layout) or _within(layout.grid, size))
     ]
     if len(fits) > 1 or (fits and row):
-        # Layers have fewer positions than the input has pixels, as a rule: what has more is channels.
-        fits = _prefer(fits, lambda layout: all(own <= pixels for own, pixels in zip(layout.grid, size, strict=True)))
         around = _order_around(model, layer)
         if around:  # a row of tokens has its channels first only where nothing says otherwise
             fits = [fit for fit in fits if fit[0].channels_last or fit[0].prefix is None]
@@ -101,6 +99,15 @@ def find_layout(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Modul
             f"which by reshape_transform={lines}"
         )
     return fits[0][0] if fits else None
+
+
+def _channels_first(layout: Layout) -> bool:
+    return layout.prefix is None and not layout.channels_last
+
+
+def _within(grid: Sequence[int], size: Sequence[int]) -> bool:
+    """Not more positions than the input has pixels: such an axis would be that of the channels."""
+    return all(own <= pixels for own, pixels in zip(grid, size, strict=True))
 
 
 def find_transform(
