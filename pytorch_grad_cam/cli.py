@@ -269,7 +269,7 @@ def _stems(method: str, network: Network, classes: list[int]) -> list[str]:
 
 def _check_writable(directory: Path) -> None:
     """Find out before the work is done; the folder itself is made after it."""
-    existing = next(path for path in (directory, *directory.absolute().parents) if os.path.exists(path))
+    existing = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise UsageError(f"cannot write to {str(directory)!r}: {str(existing)!r} is no folder")
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -279,8 +279,7 @@ def _check_writable(directory: Path) -> None:
 def _write(directory: Path, files: dict[str, bytes]) -> list[Path]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            write_whole(directory / name, data)
+        write_whole({directory / name: data for name, data in files.items()})
     except OSError as error:
         raise UsageError(f"cannot write to {str(directory)!r}: {error.strerror}") from error
     return [directory / name for name in files]

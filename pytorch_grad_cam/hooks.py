@@ -4,13 +4,15 @@ Each is undone on exit, whatever happens.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
+
+from pytorch_grad_cam.undoing import undone_by
 
 
 @contextmanager
@@ -41,11 +43,25 @@ def record_outputs(layers: Sequence[nn.Module], *, differentiable: bool = False)
         records[layer] = output
         return tree_map_only(Tensor, torch.clone, output)
 
-    with ExitStack() as hooks:
+    with hooked(layers, record):
+        yield records
+
+
+@contextmanager
+def hooked(layers: Sequence[nn.Module], hook: Callable[[nn.Module, Any, Any], Any]) -> Iterator[None]:
+    """Have layers call a forward hook (layer, positional arguments, output) while the block runs."""
+
+    def remove() -> None:  # by what it is: an interrupt may have come before its handle
+        for layer in layers:
+            for number, own in list(layer._forward_hooks.items()):
+                if own is hook:
+                    layer._forward_hooks.pop(number, None)
+
+    with undone_by(remove):
         for layer in layers:
             # Without with_kwargs, which is set after the hook: another thread would call it with too few arguments.
-            hooks.callback(layer.register_forward_hook(record).remove)
-        yield records
+            layer.register_forward_hook(hook)
+        yield
 
 
 def gradients(score: Tensor, outputs: Sequence[Any], *, keep_graph: bool) -> list[Any]:
@@ -79,11 +95,8 @@ def replace_output(layer: nn.Module, output: Any, call: int = 1) -> Iterator[Non
         calls += 1
         return output if calls == call else None
 
-    handle = layer.register_forward_hook(replace)
-    try:
+    with hooked([layer], replace):
         yield
-    finally:
-        handle.remove()
 
 
 def _storages(values: Any) -> set[int]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
+from pytorch_grad_cam.undoing import undone_by
+
 
 @contextmanager
 def held_still(model: nn.Module) -> Iterator[None]:
@@ -22,8 +24,8 @@ def held_still(model: nn.Module) -> Iterator[None]:
         yield
 
 
-# How many blocks hold each module that was in train mode, in whatever thread and as part of whatever model.
-_holders: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+# The blocks that hold each module that was in train mode, in whatever thread and as part of whatever model.
+_holders: WeakKeyDictionary[nn.Module, set[object]] = WeakKeyDictionary()
 _holders_lock = threading.Lock()
 
 
@@ -34,22 +36,25 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     The flags are set, not `model.eval()` called: models may override `train` with more than the flag. Where several
     threads hold a module, the last one to leave gives its flag back.
     """
-    held: list[nn.Module] = []
-    try:
+    block, modules = object(), list(model.modules())
+
+    def release() -> None:
         with _holders_lock:
-            for module in model.modules():
+            for module in modules:
+                holders = _holders.get(module)
+                if holders is not None and holders <= {block}:
+                    module.training = True
+                    del _holders[module]
+                elif holders is not None:
+                    holders.discard(block)
+
+    with undone_by(release):
+        with _holders_lock:
+            for module in modules:
                 if module.training or module in _holders:
-                    _holders[module] = _holders.get(module, 0) + 1
-                    held.append(module)
+                    _holders.setdefault(module, set()).add(block)
                     module.training = False
         yield
-    finally:
-        with _holders_lock:
-            for module in held:
-                _holders[module] -= 1
-                if not _holders[module]:
-                    del _holders[module]
-                    module.training = True
 
 
 # Shared by all threads, as the stance of torch.compile is: how many blocks need it, and what gives the old one back.

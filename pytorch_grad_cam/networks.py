@@ -11,6 +11,7 @@ import socket
 import sys
 import textwrap
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -267,23 +268,49 @@ def _with_weights(build: Callable[..., nn.Module], weights: str, count: int) -> 
         for key, own in model.state_dict().items()
         if key in state and own.ndim == state[key].ndim and own.shape[:1] != state[key].shape[:1]
     }
-    if len(heads) == 1 and (head := heads.pop())[0] == count:
-        count = head[1]
-        model = build(num_classes=count)
     try:
+        if len(heads) == 1 and (head := heads.pop())[0] == count:
+            count = head[1]
+            model = build(num_classes=count)
         model.load_state_dict(state)
-    except RuntimeError as error:
+    # What the constructors of models raise for a number of classes that they do not expect is an open set, too.
+    except Exception as error:
+        if isinstance(error, NetworkError):
+            raise
         raise NetworkError(f"{weights!r} does not fit: {textwrap.shorten(str(error), 240)}") from None
     return model, count
 
 
-def _read_state_dict(path: str) -> dict[str, Tensor]:
+def _read_state_dict(path: str) -> Mapping[str, Tensor]:
     if not os.path.isfile(path):
         raise NetworkError(f"no such file of weights: {path!r}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        read = _read_safetensors if path.lower().endswith(".safetensors") else _read_pickle
+        state = _unwrapped(read(path))
     except PermissionError:
         raise NetworkError(f"no permission to read {path!r}") from None
+    named = isinstance(state, Mapping) and [isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()]
+    if not (named and all(named)):
+        raise NetworkError(f"{path!r} holds no state dict: names of parameters and their tensors")
+    for key, value in state.items():
+        if value.is_complex():  # only their real parts would be loaded
+            raise NetworkError(f"{key!r} in {path!r} holds complex numbers, expected real ones")
+        if value.layout is torch.strided and value.untyped_storage().nbytes() < value.nbytes:
+            raise NetworkError(f"{key!r} in {path!r} claims {value.nbytes} bytes that the file does not hold")
+    prefix = "module." if all(key.startswith("module.") for key in state) else ""  # of DataParallel
+    plain = OrderedDict((key.removeprefix(prefix), value) for key, value in state.items())
+    if metadata := getattr(state, "_metadata", None):  # without its versions some models take the weights for old ones
+        names = {f"{key}.": value for key, value in metadata.items()}
+        own = {name.removeprefix(prefix)[:-1]: value for name, value in names.items() if name.startswith(prefix)}
+        plain._metadata = own  # type: ignore[attr-defined]
+    return plain
+
+
+def _read_pickle(path: str) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except PermissionError:
+        raise
     # A file of any other kind is read as a pickle, which can fail in any way.
     except Exception as error:
         if "Unsupported global" in str(error) or "Unsupported class" in str(error):
@@ -291,19 +318,28 @@ def _read_state_dict(path: str) -> dict[str, Tensor]:
         else:
             reason = "is no file that torch.save wrote, or a damaged one"
         raise NetworkError(f"{path!r} {reason}") from None
-    state = _unwrapped(content)
-    named = isinstance(state, Mapping) and [isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()]
-    if not (named and all(named)):
-        raise NetworkError(f"{path!r} holds no state dict: names of parameters and their tensors")
-    prefix = "module." if all(key.startswith("module.") for key in state) else ""  # of DataParallel
-    return {key.removeprefix(prefix): value for key, value in state.items()}
+
+
+def _read_safetensors(path: str) -> Any:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise NetworkError(f"{path!r} needs safetensors, which is not installed: pip install safetensors") from None
+    try:
+        return load_file(path)
+    except PermissionError:
+        raise
+    except Exception as error:  # its own SafetensorError, and what the numbers in a damaged header lead to
+        raise NetworkError(f"{path!r} is no safetensors file, or a damaged one: {error}") from None
 
 
 def _unwrapped(content: Any) -> Any:
-    """The state dict in what training scripts save around it."""
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            return _unwrapped(content[key])
+    """The state dict in what training scripts save around it, at most twice."""
+    for _ in range(2):
+        for key in ("state_dict", "model_state_dict", "model"):
+            if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+                content = content[key]
+                break
     return content
 
 

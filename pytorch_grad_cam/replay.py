@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from pytorch_grad_cam.hooks import record_outputs, replace_output
+from pytorch_grad_cam.hooks import hooked, record_outputs, replace_output
 from pytorch_grad_cam.inputs import Inputs
+from pytorch_grad_cam.undoing import undone_by
 
 logger = logging.getLogger(__name__)
 
@@ -119,15 +120,12 @@ def _record(model: nn.Module, layer: nn.Module, inputs: Inputs) -> tuple[Any, Ta
         calls += threading.get_ident() == thread
 
     thread = threading.get_ident()
-    handle = layer.register_forward_pre_hook(count)
-    try:
-        with (
-            record_outputs([layer]) as records,
-            _calls_go_through(call, (module for module in model.modules() if module is not model)),
-        ):
-            inputs.clone().run(model)
-    finally:
-        handle.remove()
+    with (
+        hooked([layer], count),
+        record_outputs([layer]) as records,
+        _calls_go_through(call, (module for module in model.modules() if module is not model)),
+    ):
+        inputs.clone().run(model)
     return records[layer], before, calls
 
 
@@ -148,12 +146,8 @@ def _replay(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: Tape, chan
         return changed if threading.get_ident() == thread and not queues[layer] else None
 
     thread = threading.get_ident()
-    handle = layer.register_forward_hook(last_word)
-    try:
-        with _calls_go_through(call, list(queues)):
-            outputs = inputs.copies(copies).run(model)
-    finally:
-        handle.remove()
+    with hooked([layer], last_word), _calls_go_through(call, list(queues)):
+        outputs = inputs.copies(copies).run(model)
     if queues[layer]:
         raise RuntimeError("the layer was not called")
     return outputs
@@ -182,17 +176,16 @@ def _calls_go_through(call: Callable[..., Any], modules: Iterable[nn.Module]) ->
             return forward(*args, **kwargs)
         return call(module, forward, *args, **kwargs)
 
-    with _one_thread, ExitStack() as undo:
-        for module in modules:
-            if isinstance(module, torch.jit.ScriptModule):
-                continue
-            undo.callback(_restore, module, vars(module).get("forward"))
-            vars(module)["forward"] = partial(dispatch, module, module.forward)
-        yield
+    def restore() -> None:
+        for module, forward in before:
+            if forward is None:
+                vars(module).pop("forward", None)
+            else:
+                vars(module)["forward"] = forward
 
-
-def _restore(module: nn.Module, forward: Any) -> None:
-    if forward is None:
-        vars(module).pop("forward", None)
-    else:
-        vars(module)["forward"] = forward
+    with _one_thread:
+        before = [(m, vars(m).get("forward")) for m in modules if not isinstance(m, torch.jit.ScriptModule)]
+        with undone_by(restore):
+            for module, _ in before:
+                vars(module)["forward"] = partial(dispatch, module, module.forward)
+            yield

@@ -167,8 +167,8 @@ def test_more_than_a_jpeg_can_hold():
 
 def test_write_whole_replaces(tmp_path):
     path = tmp_path / "größe.jpg"
-    write_whole(path, b"old")
-    write_whole(path, b"new")
+    write_whole({path: b"old"})
+    write_whole({path: b"new"})
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["größe.jpg"]
     assert path.stat().st_mode & 0o444 == 0o444 & ~_umask()
@@ -177,7 +177,7 @@ def test_write_whole_replaces(tmp_path):
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     (tmp_path / "taken" / "inside").mkdir(parents=True)
     with pytest.raises(OSError, match="taken"):
-        write_whole(tmp_path / "taken", b"data")
+        write_whole({tmp_path / "free": b"data", tmp_path / "taken": b"data"})
     assert os.listdir(tmp_path) == ["taken"]
 
 

@@ -1,5 +1,9 @@
 """A model is the same after a call as before: on success, on an exception anywhere and on Ctrl-C."""
 
+import gc
+import sys
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -185,3 +189,65 @@ def test_statistics_of_a_batch_norm_in_train_mode_do_not_move(method, model):
     METHODS[method](model, model.features)(images, aug_smooth=True)
     assert model.features[1].training
     assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
+
+
+# Where CPython looks for a signal: at the entry of functions and after calls of built-in ones.
+MOMENTS = {"call", "c_return"}
+
+
+def moments(work, interrupted=0):
+    """Run, with Ctrl-C in the given moment of all, counted from 1; how many there were."""
+    count = 0
+
+    def look(frame, event, argument):
+        nonlocal count
+        count += event in MOMENTS
+        if count == interrupted:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    before = sys.getprofile()
+    try:
+        sys.setprofile(look)
+        work()
+    except KeyboardInterrupt:
+        pass
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def check_interrupts(method, model, step):
+    """Interrupt a call in every step-th moment; how many moments that were."""
+    cam = METHODS[method](model, model.features)
+    images = torch.randn(2, 3, 8, 8)
+
+    def work():
+        return cam(images, [[0, 1], [2, 3]])
+
+    maps = work()
+    last = moments(work)
+    before = snapshot(model)
+    for moment in range(1, last, step):
+        moments(work, moment)
+        if not equal(snapshot(model), before):
+            gc.collect()  # what was on its way to be undone may lie in a cycle with the traceback
+        assert equal(snapshot(model), before), f"interrupted in moment {moment} of {last}"
+    assert np.array_equal(work(), maps)
+    return len(range(1, last, step))
+
+
+unheard = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # in a generator that is freed
+
+
+@methods
+@unheard
+def test_ctrl_c_at_any_moment(method, model):
+    assert check_interrupts(method, model, step=37) > 20
+
+
+@methods
+@unheard
+@pytest.mark.soak
+def test_ctrl_c_at_every_moment(method, model):
+    print(f"\n{method}: interrupted in {check_interrupts(method, model, step=1)} moments")

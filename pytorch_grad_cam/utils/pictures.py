@@ -3,14 +3,21 @@
 import io
 import os
 import warnings
+from collections.abc import Mapping
+from errno import EISDIR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+# Their frames are one picture: a preview or another exposure beside it, the layers that it is made of.
+_ONE_PICTURE = ("MPO", "PSD")
 
 
 class PictureError(ValueError):
@@ -21,19 +28,24 @@ def open_picture(path: str | os.PathLike[str]) -> "Image":
     """Read a picture of any kind as RGB: upright, transparency over white, 16-bit grey scaled to 8 bits.
 
     Raises:
-        PictureError: if there is no such file, or Pillow cannot decode it or refuses to because of its size.
+        PictureError: if there is no such file, it holds several pictures, or Pillow cannot decode it or refuses to
+            because of its size.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not os.path.exists(path):
         raise PictureError(f"no such file: {os.fspath(path)!r}")
-    if os.path.isdir(path):
-        raise PictureError(f"{os.fspath(path)!r} is a folder, expected a picture file")
+    if not os.path.isfile(path):  # to read a pipe or a device may take for ever
+        kind = "a folder" if os.path.isdir(path) else "a pipe, a device or a socket"
+        raise PictureError(f"{os.fspath(path)!r} is {kind}, expected a picture file")
     try:
         # Pillow warns of pictures that it then reads, and refuses those of twice that size.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as file:
+                frames = getattr(file, "n_frames", 1)
+                if frames > 1 and file.format not in _ONE_PICTURE:
+                    raise PictureError(f"it holds {frames} pictures, expected one; save the one that you mean")
                 return _to_rgb(ImageOps.exif_transpose(file))
     except UnidentifiedImageError:
         reason = "no picture of a kind that Pillow knows" if os.path.getsize(path) else "the file is empty"
@@ -60,14 +72,25 @@ def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file such that nobody, at no time, finds a part of it under its name."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_whole(files: Mapping[Path, bytes]) -> None:
+    """Write files such that nobody, at no time, finds a part of one under its name.
+
+    None appears before all of them are on the disk.
+
+    Raises:
+        OSError: if one cannot be written; then none is.
+    """
+    unfinished = {path.with_name(f".{uuid4().hex}.tmp"): path for path in files}
     try:
-        unfinished.write_bytes(data)
-        os.replace(unfinished, path)
+        for temporary, path in unfinished.items():
+            if path.is_dir():
+                raise IsADirectoryError(EISDIR, f"{path.name!r} is a folder", str(path))
+            temporary.write_bytes(files[path])
+        for temporary, path in unfinished.items():
+            os.replace(temporary, path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        for temporary in unfinished:
+            temporary.unlink(missing_ok=True)
 
 
 def _to_rgb(image: Any) -> "Image":
