@@ -181,6 +181,25 @@ def test_the_kind_of_a_layer_decides(layer, layout):
     assert str(found(cube, torch.zeros(1, 3, 64, 64), inner, nn.Sequential(layer, inner))) == layout
 
 
+class Attending(nn.Module):
+    """Channels first, but for what attends."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.attend = nn.MultiheadAttention(channels, 1, batch_first=True)
+
+    def forward(self, x):
+        tokens = x.flatten(2).mT
+        return x + self.attend(tokens, tokens, tokens)[0].mT.reshape(x.shape)
+
+
+def test_an_attention_within_a_block_does_not_say_how_the_block_is_laid_out():
+    cube, inputs, block = torch.zeros(1, 8, 8, 8), torch.zeros(1, 3, 64, 64), Attending(8)
+    assert str(found(cube, inputs, block, nn.Sequential(nn.Conv2d(3, 8, 1), block))) == "(B, C, 8, 8)"
+    with pytest.raises(ValueError, match="may be laid out in 2 ways"):
+        found(cube, inputs, block)
+
+
 def test_a_convolution_has_its_channels_first_whatever_else_would_fit():
     output, inputs = torch.zeros(1, 6, 8, 10), torch.zeros(1, 3, 48, 64)
     assert str(found(output, inputs, nn.Conv2d(3, 6, 1))) == "(B, C, 8, 10)"

@@ -7,14 +7,13 @@ Needs `pip install transformers`.
 import argparse
 from pathlib import Path
 
-import cv2
 import torch
-from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTConfig, ViTImageProcessor
 
 from pytorch_grad_cam import METHODS
 from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.image import show_cam_on_image
+from pytorch_grad_cam.utils.pictures import encode_jpeg, open_picture
 
 SCENE = Path(__file__).parents[1] / "examples" / "both.png"
 
@@ -36,7 +35,7 @@ def main() -> None:
         processor = AutoImageProcessor.from_pretrained(options.model)
         model = AutoModelForImageClassification.from_pretrained(options.model)
 
-    inputs = processor(images=Image.open(options.image_path).convert("RGB"), return_tensors="pt")  # has pixel_values
+    inputs = processor(images=open_picture(options.image_path), return_tensors="pt")  # has pixel_values
 
     # The inputs go to the model by name, the logits are found in what it returns, and the layer and the layout of its
     # tokens by themselves.
@@ -46,7 +45,7 @@ def main() -> None:
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
     seen = (inputs["pixel_values"][0] * std + mean).clamp(0, 1).movedim(0, -1).numpy()
     overlay = show_cam_on_image(seen, heat, use_rgb=True)
-    cv2.imwrite("huggingface.jpg", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
+    Path("huggingface.jpg").write_bytes(encode_jpeg(overlay))
     label = model.config.id2label[int(cam.outputs.logits.argmax())]
     print(f"why {type(model).__name__} says {label!r}, at {layer_name(model, cam.target_layers[0])}: huggingface.jpg")
 

@@ -7,13 +7,11 @@ download.
 import argparse
 from pathlib import Path
 
-import cv2
-from PIL import Image
-
 from pytorch_grad_cam import METHODS
 from pytorch_grad_cam.networks import load_network
 from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.image import show_cam_on_image
+from pytorch_grad_cam.utils.pictures import encode_jpeg, open_picture
 
 SCENE = Path(__file__).parents[1] / "examples" / "both.png"
 
@@ -31,7 +29,7 @@ def main() -> None:
     options = parser.parse_args()
 
     network = load_network(options.model, options.weights)
-    inputs = network.preset.to_input(Image.open(options.image_path).convert("RGB"))  # (1, 3, 224, 224)
+    inputs = network.preset.to_input(open_picture(options.image_path))  # (1, 3, 224, 224)
 
     # A Swin has no class token, and its layers return (B, 7, 7, C) or (B, 49, C), by version: both are recognised, also
     # of inputs that are not square. Written out it would be reshape_transform=swinT_reshape_transform.
@@ -39,7 +37,7 @@ def main() -> None:
     heat = cam(inputs, aug_smooth=options.aug_smooth, eigen_smooth=options.eigen_smooth)[0]
 
     overlay = show_cam_on_image(network.preset.to_rgb(inputs), heat, use_rgb=True)
-    cv2.imwrite("swin.jpg", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
+    Path("swin.jpg").write_bytes(encode_jpeg(overlay))
     layer = layer_name(network.model, cam.target_layers[0])
     print(f"why {network.name} says {network.classes[int(cam.outputs.argmax())]!r}, at {layer}: swin.jpg")
 

@@ -6,12 +6,10 @@
 import argparse
 from pathlib import Path
 
-import cv2
-from PIL import Image
-
 from pytorch_grad_cam import METHODS
 from pytorch_grad_cam.networks import load_network
 from pytorch_grad_cam.utils.image import show_cam_on_image
+from pytorch_grad_cam.utils.pictures import encode_jpeg, open_picture
 
 SCENE = Path(__file__).parents[1] / "examples" / "both.png"
 
@@ -28,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
 
     network = load_network(options.model, options.weights)
-    inputs = network.preset.to_input(Image.open(options.image_path).convert("RGB"))  # (1, 3, 224, 224)
+    inputs = network.preset.to_input(open_picture(options.image_path))  # (1, 3, 224, 224)
 
     # The patch tokens are recognised, and of a ViT that reads its class token the layer is the last one whose patches
     # are still read: the first normalisation of the last block. The same, written out for a ViT of timm:
@@ -37,7 +35,7 @@ def main() -> None:
     heat = cam(inputs, aug_smooth=options.aug_smooth, eigen_smooth=options.eigen_smooth)[0]
 
     overlay = show_cam_on_image(network.preset.to_rgb(inputs), heat, use_rgb=True)
-    cv2.imwrite("vit.jpg", cv2.cvtColor(overlay, cv2.COLOR_RGB2BGR))
+    Path("vit.jpg").write_bytes(encode_jpeg(overlay))
     print(f"why {network.name} says {network.classes[int(cam.outputs.argmax())]!r}: vit.jpg")
 
 

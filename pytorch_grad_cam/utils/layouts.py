@@ -81,7 +81,7 @@ def find_layout(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Modul
         if own_order in (None, layout.channels_last) and (_channels_first(layout) or _within(layout.grid, size))
     ]
     if len(fits) > 1 or (fits and row):
-        around = _order_around(model, layer)
+        around = _order_around(model, layer, row)
         if around:  # a row of tokens has its channels first only where nothing says otherwise
             fits = [fit for fit in fits if fit[0].channels_last or fit[0].prefix is None]
         fits = _prefer(fits, lambda layout: prefix is not None and layout.prefix == prefix)
@@ -238,14 +238,24 @@ def _order(layer: nn.Module) -> bool | None:
     return True if isinstance(layer, _LAST) else None
 
 
-def _order_around(model: nn.Module, layer: nn.Module) -> bool | None:
+def _order_around(model: nn.Module, layer: nn.Module, row: bool) -> bool | None:
     """Whether channels are last in all that a layer is made of or, if that says nothing, in what it is a part of."""
+    # A one-dimensional normalisation serves tokens, too, after their positions were made part of the batch; and what is
+    # not in rows was put into rows for an attention.
+    mute = nn.BatchNorm1d if row else (nn.BatchNorm1d, nn.MultiheadAttention)
     for module in _with_ancestors(model, layer):
-        # A one-dimensional normalisation serves tokens, too, after their positions were made part of the batch.
-        orders = {_order(part) for part in module.modules() if not isinstance(part, nn.BatchNorm1d)} - {None}
+        orders = {_order(part) for part in _parts(module, mute)} - {None}
         if orders:
             return orders.pop() if len(orders) == 1 else None
     return None
+
+
+def _parts(module: nn.Module, mute: Any) -> Iterator[nn.Module]:
+    """A module and all that it is made of, without modules of mute kinds and what those are made of."""
+    if not isinstance(module, mute):
+        yield module
+        for child in module.children():
+            yield from _parts(child, mute)
 
 
 def _told_by_the_model(
