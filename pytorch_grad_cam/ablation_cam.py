@@ -1,6 +1,7 @@
 """Ablation-CAM."""
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -80,20 +81,21 @@ class AblationCAM(PerturbationCAM):
             return weights
 
         device = inputs.pictures.device
-
-        def precise(changed: Any, count: int) -> Tensor:
-            if not copies.half_precision:
-                return tail(changed, count)
-            with in_float32(device):  # one channel of many moves the score by less than the last bit of a half
-                return tail(at_least_float32(changed), count)
+        scores = partial(_precise_scores, tail, device) if copies.half_precision else tail
+        if copies.half_precision:
+            before = scores(tail.output, 1)[0].to(before.dtype)
 
         def silenced_scores(some: Tensor) -> Tensor:
             with copies.silenced(some) as changed:
-                return precise(changed, len(some)).to(before.dtype)
+                return scores(changed, len(some)).to(before.dtype)
 
-        if copies.half_precision:
-            before = precise(tail.output, 1)[0].to(before.dtype)
         chunk = tail.most_copies or self.chunk(copies.nbytes, device)
         after = scores_in_chunks(silenced_scores, channels, chunk, advance)
         weights[:, channels] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
         return weights
+
+
+def _precise_scores(tail: Tail, device: torch.device, changed: Any, copies: int) -> Tensor:
+    """What `tail` gives, in float32: one channel of many moves the score by less than the last bit of a half."""
+    with in_float32(device):
+        return tail(at_least_float32(changed), copies)

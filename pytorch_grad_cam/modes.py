@@ -91,6 +91,9 @@ def eager_mode(model: nn.Module) -> Iterator[None]:
                 outermost.close()
 
 
+HALF_PRECISION = (torch.float16, torch.bfloat16)
+
+
 @contextmanager
 def in_float32(device: torch.device) -> Iterator[None]:
     """Have every operation in this thread compute in float32 what is in half precision, weights too, without autocast.
@@ -115,4 +118,4 @@ def at_least_float32(values: Any) -> Any:
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return tensor.float() if tensor.dtype in HALF_PRECISION else tensor

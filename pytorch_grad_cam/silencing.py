@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
+from pytorch_grad_cam.modes import HALF_PRECISION
 from pytorch_grad_cam.replay import repeat
 
 
@@ -35,7 +36,7 @@ class SilencedCopies:
         self._buffer: Tensor | None = None
         self.live = (self._values != value).any(dim=1).nonzero().flatten()
         self.nbytes = self._tensor.nbytes
-        self.half_precision = self._tensor.dtype in (torch.float16, torch.bfloat16)
+        self.half_precision = self._tensor.dtype in HALF_PRECISION
 
     @contextmanager
     def silenced(self, channels: Tensor) -> Iterator[Any]:

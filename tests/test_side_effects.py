@@ -249,5 +249,5 @@ def test_ctrl_c_at_any_moment(method, model):
 @methods
 @unheard
 @pytest.mark.soak
-def test_ctrl_c_at_every_moment(method, model):
-    print(f"\n{method}: interrupted in {check_interrupts(method, model, step=1)} moments")
+def test_ctrl_c_at_every_moment(method, model, record_property):
+    record_property(method, f"interrupted in each of {check_interrupts(method, model, step=1):,} moments of a call")

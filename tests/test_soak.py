@@ -16,7 +16,7 @@ WARM_UP, CALLS = 100, 500
 
 @pytest.mark.soak
 @pytest.mark.parametrize("method", METHODS)
-def test_five_hundred_calls_leave_nothing_behind(method, tmp_path, monkeypatch):
+def test_five_hundred_calls_leave_nothing_behind(method, tmp_path, monkeypatch, record_property):
     monkeypatch.chdir(tmp_path)
     process, model = psutil.Process(), ConvNet().eval()
     images = torch.randn(2, 3, 96, 96)
@@ -32,7 +32,9 @@ def test_five_hundred_calls_leave_nothing_behind(method, tmp_path, monkeypatch):
             files.append(process.num_fds() if hasattr(process, "num_fds") else 0)
     calls = np.arange(len(resident)) * 10
     slope = np.polyfit(calls, resident, 1)[0]
-    print(f"\n{method}: {slope:+.0f} bytes a call, {tensors[-1] - tensors[0]} tensors, {files[-1] - files[0]} files")
+    kept = f"{slope:+.0f} bytes a call, {tensors[-1] - tensors[0]} tensors, {files[-1] - files[0]} open files"
+    print(f"\n{method}: {kept}")
+    record_property(method, f"{CALLS} calls: {kept}")
     assert abs(slope) * CALLS < 4 * 2**20, f"{slope} bytes a call"
     assert tensors[-1] == tensors[0]
     assert files[-1] == files[0]

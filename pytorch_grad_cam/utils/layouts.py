@@ -244,18 +244,11 @@ def _order_around(model: nn.Module, layer: nn.Module, row: bool) -> bool | None:
     # not in rows was put into rows for an attention.
     mute = nn.BatchNorm1d if row else (nn.BatchNorm1d, nn.MultiheadAttention)
     for module in _with_ancestors(model, layer):
-        orders = {_order(part) for part in _parts(module, mute)} - {None}
+        silent = {part for own in module.modules() if isinstance(own, mute) for part in own.modules()}
+        orders = {_order(part) for part in module.modules() if part not in silent} - {None}
         if orders:
             return orders.pop() if len(orders) == 1 else None
     return None
-
-
-def _parts(module: nn.Module, mute: Any) -> Iterator[nn.Module]:
-    """A module and all that it is made of, without modules of mute kinds and what those are made of."""
-    if not isinstance(module, mute):
-        yield module
-        for child in module.children():
-            yield from _parts(child, mute)
 
 
 def _told_by_the_model(

@@ -1,0 +1,351 @@
+"""How good the maps are where the truth is known: writes docs/quality.md and docs/quality.png.
+
+    python benchmarks/quality.py                                    # all of it: hours on two cores
+    python benchmarks/quality.py --networks vit --methods gradcam   # a part of it; the page is written of all there is
+
+Each method explains both objects of held-out scenes of the demo world, by each demo network, as it is and smoothed. What
+is done lies in build/quality/ and is not done again; delete that folder to begin anew. Processes may share the work by
+networks or methods. Needs matplotlib: pip install ".[docs]".
+"""
+
+import argparse
+import functools
+import platform
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pytorch_grad_cam import METHODS, BaseCAM, BlankMapWarning, GradCAM, __version__, list_layers
+from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
+from pytorch_grad_cam.demo.scenes import HELD_OUT, SIZE, Scene, make_scene
+from pytorch_grad_cam.metrics import (
+    box_iou,
+    cascading_randomisation,
+    deletion,
+    energy_pointing_game,
+    insertion,
+    mask_iou,
+    pointing_game,
+    road_combined,
+)
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "build" / "quality"
+PAGE = ROOT / "docs" / "quality.md"
+PLOT = ROOT / "docs" / "quality.png"
+TITLES = {"shufflenet": "CNN (ShuffleNet, 8 x 8)", "vit": "ViT (16 x 16)", "swin": "Swin (8 x 8)"}
+SMOOTHINGS: dict[str, dict[str, bool]] = {"plain": {}, "aug": {"aug_smooth": True}, "eigen": {"eigen_smooth": True}}
+BATCH = 10
+STEPS = 8  # of deletion and insertion
+PERCENTAGES = (10, 30, 50, 70, 90)  # of ROAD
+RANDOMISED = 4  # layers, from the last on
+METRICS = {
+    # name: (title, whether more is better, in percent)
+    "box": ("peak in box", True, True),
+    "mask": ("peak on mask", True, True),
+    "energy": ("energy", True, True),
+    "iou": ("IoU, mask", True, True),
+    "box_iou": ("IoU, box", True, True),
+    "deletion": ("deletion", False, True),
+    "insertion": ("insertion", True, True),
+    "road": ("ROAD", True, True),
+    "randomisation": ("randomisation", True, False),
+    "milliseconds": ("ms / picture", False, False),
+}
+Explain = Callable[[Tensor, list[list[int]], list[Scene]], Tensor]
+
+
+def random_maps(images: Tensor, classes: list[list[int]], scenes: list[Scene]) -> Tensor:
+    """Noise on an 8 x 8 grid, resized as maps are."""
+    noise = torch.rand(len(images), 2, 8, 8)
+    return nn.functional.interpolate(noise, size=images.shape[2:], mode="bilinear")
+
+
+def centre_maps(images: Tensor, classes: list[list[int]], scenes: list[Scene]) -> Tensor:
+    """A bell in the middle, for each class the same."""
+    bell = torch.exp(-0.5 * torch.linspace(-2, 2, SIZE).square())
+    return (bell[:, None] * bell).expand(len(images), 2, -1, -1)
+
+
+def true_masks(images: Tensor, classes: list[list[int]], scenes: list[Scene]) -> Tensor:
+    """1 on the object, 0 elsewhere."""
+    return torch.tensor(np.array([[one.mask for one in scene.objects] for scene in scenes])).float()
+
+
+BOUNDS: dict[str, Explain] = {"random map": random_maps, "centre map": centre_maps, "true mask": true_masks}
+
+
+@functools.cache
+def batch(number: int) -> tuple[Tensor, list[list[int]], list[Scene], Tensor, Tensor]:
+    """Pictures, classes (B x 2), scenes, masks (B, 2, H, W) and boxes (B, 2, 4)."""
+    scenes = [make_scene(HELD_OUT[seed], count=2) for seed in range(number * BATCH, (number + 1) * BATCH)]
+    images = to_input(np.stack([scene.image for scene in scenes]))
+    classes = [[one.label for one in scene.objects] for scene in scenes]
+    boxes = torch.tensor([[one.box for one in scene.objects] for scene in scenes])
+    return images, classes, scenes, true_masks(images, classes, scenes).bool(), boxes
+
+
+def against_truth(maps: Tensor, masks: Tensor, boxes: Tensor) -> dict[str, Tensor]:
+    """Figures (B, 2) of maps (B, 2, H, W)."""
+    return {
+        "box": pointing_game(maps, boxes),
+        "mask": pointing_game(maps, masks),
+        "energy": energy_pointing_game(maps, masks),
+        "iou": mask_iou(maps, masks),
+        "box_iou": box_iou(maps, boxes),
+    }
+
+
+def faithfulness(model: nn.Module, images: Tensor, maps: Tensor, classes: list[list[int]]) -> dict[str, Tensor]:
+    """Figures (B, 2) of maps (B, 2, H, W)."""
+    # The networks were trained to say of each class by itself whether it is there: a sigmoid, not a softmax.
+    common: Any = {"activation": "sigmoid"}
+    step = SIZE * SIZE // STEPS
+    return {
+        "deletion": deletion(model, images, maps, classes, step=step, **common).area,
+        "insertion": insertion(model, images, maps, classes, step=step, **common).area,
+        "road": road_combined(
+            model, images, maps, classes, percentages=PERCENTAGES, generator=torch.Generator().manual_seed(0), **common
+        ),
+    }
+
+
+def randomisation(model: nn.Module, method: type[BaseCAM]) -> Tensor:
+    """1 - rank correlation of maps (B, 2) with those after the last layers lost what they had learnt."""
+    images, classes, *_ = batch(0)
+    layers = [name for name, module in model.named_modules() if list(module.parameters(recurse=False))]
+    stages = cascading_randomisation(model, method, images, classes, layers=layers[: -RANDOMISED - 1 : -1])
+    return 1 - stages.similarity[-1]
+
+
+def measure(
+    model: nn.Module, explain: Explain, scenes: int, faithful: int, method: type[BaseCAM] | None
+) -> dict[str, NDArray[Any]]:
+    """Figures (n, 2) of each metric over the scenes, fewer for those that run the network many times."""
+    figures: dict[str, list[Tensor]] = {}
+    for number in range(scenes // BATCH):
+        images, classes, drawn, masks, boxes = batch(number)
+        start = time.perf_counter()
+        maps = explain(images, classes, drawn)
+        found = {"milliseconds": torch.full((BATCH, 2), 1000 * (time.perf_counter() - start) / BATCH)}
+        found |= against_truth(maps, masks, boxes)
+        if number * BATCH < faithful:
+            found |= faithfulness(model, images, maps, classes)
+        for name, values in found.items():
+            figures.setdefault(name, []).append(values)
+    if method is not None:
+        figures["randomisation"] = [randomisation(model, method)]
+    return {name: torch.cat(values).double().numpy() for name, values in figures.items()}
+
+
+def sweep(name: str, scenes: int) -> dict[str, NDArray[Any]]:
+    """The pointing game (n, 2) of GradCAM at every layer, by name; the automatic one stands first."""
+    model, batches = load_network(name), range(scenes // BATCH)
+    layers = list_layers(model, batch(0)[0])
+    names = list(dict.fromkeys([layers.best.name, *(layer.name for layer in layers)]))
+    hits = {}
+    for layer in names:
+        cam = GradCAM(model, layer)
+        try:
+            hits[layer] = np.concatenate([_hits(cam, *batch(number)) for number in batches])
+        except ValueError:  # no gradient reaches its positions
+            continue
+    return hits
+
+
+def _hits(cam: BaseCAM, images: Tensor, classes: list[list[int]], scenes: Any, masks: Tensor, boxes: Tensor) -> Any:
+    return pointing_game(cam(images, classes), boxes).double().numpy()
+
+
+def jobs(networks: list[str], methods: list[str]) -> Iterator[tuple[str, str, str]]:
+    """Network, method or bound, and smoothing."""
+    for network in networks:
+        for bound in BOUNDS:
+            yield network, bound, "plain"
+        for smoothing in SMOOTHINGS:
+            for method in methods:
+                yield network, method, smoothing
+
+
+def work(network: str, name: str, smoothing: str, scenes: int, faithful: int) -> dict[str, NDArray[Any]]:
+    """Measure one row of the tables."""
+    torch.manual_seed(0)
+    model = load_network(network)
+    if name in BOUNDS:
+        return measure(model, BOUNDS[name], scenes, faithful, None)
+    cam = METHODS[name](model)
+
+    def explain(images: Tensor, classes: list[list[int]], drawn: list[Scene]) -> Tensor:
+        return cam.explain(images, classes, **SMOOTHINGS[smoothing]).maps
+
+    return measure(model, explain, scenes, faithful, METHODS[name])
+
+
+def interval(values: NDArray[Any]) -> tuple[float, float]:
+    """The mean over scenes and half of its 95 % interval, by bootstrap over scenes."""
+    of_scenes = values.mean(1)
+    rng = np.random.default_rng(0)
+    means = of_scenes[rng.integers(len(of_scenes), size=(1000, len(of_scenes)))].mean(1)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(of_scenes.mean()), float(high - low) / 2
+
+
+def cell(name: str, figures: Any) -> str:
+    """A figure as it stands in a table."""
+    if name not in figures:
+        return ""
+    if name == "milliseconds":
+        return f"{np.median(figures[name]):.1f}"
+    _, _, percent = METRICS[name]
+    mean, half = interval(figures[name])
+    return f"{100 * mean:.1f} ± {100 * half:.1f}" if percent else f"{mean:.2f} ± {half:.2f}"
+
+
+def rows_of(network: str) -> Iterator[tuple[str, str, Any]]:
+    """Method, smoothing and figures of what has been measured, bounds first and last."""
+    for name in ("random map", "centre map", *METHODS, "true mask"):
+        for smoothing in SMOOTHINGS:
+            path = result_path(network, name, smoothing)
+            if path.exists():
+                yield name, smoothing, np.load(path)
+
+
+def result_path(network: str, name: str, smoothing: str) -> Path:
+    """Where the figures of one row lie."""
+    return RESULTS / f"{network} {name} {smoothing}.npz"
+
+
+def table(network: str) -> str:
+    """The figures of one network."""
+    lines = [
+        f"| method | smoothing | scenes | {' | '.join(title for title, *_ in METRICS.values())} |",
+        f"|---|---|---|{'---|' * len(METRICS)}",
+    ]
+    for name, smoothing, figures in rows_of(network):
+        title = METHODS[name].__name__ if name in METHODS else f"*{name}*"
+        cells = [title, smoothing if name in METHODS else "", str(len(figures["box"]))]
+        lines.append(f"| {' | '.join([*cells, *(cell(metric, figures) for metric in METRICS)])} |")
+    return "\n".join(lines)
+
+
+def sweep_table(network: str) -> str:
+    """The layers at which GradCAM's peak is in the box most often, and the one that is taken where none is given."""
+    hits = dict(np.load(RESULTS / f"{network} sweep.npz"))
+    automatic = next(iter(hits))
+    ranked = sorted(hits, key=lambda layer: -hits[layer].mean())
+    shown = dict.fromkeys([*ranked[:5], automatic])
+    lines = [f"| layer of {len(hits)} | rank | peak in box |", "|---|---|---|"]
+    for layer in shown:
+        mean, half = interval(hits[layer])
+        note = " (taken where none is given)" if layer == automatic else ""
+        lines.append(f"| `{layer}`{note} | {ranked.index(layer) + 1} | {100 * mean:.1f} ± {100 * half:.1f} |")
+    return "\n".join(lines)
+
+
+def write_page() -> None:
+    """Write all that has been measured."""
+    networks = [network for network in NETWORKS if any(rows_of(network))]
+    sections = [f"## {TITLES[network]}\n\n{table(network)}" for network in networks]
+    swept = [network for network in NETWORKS if (RESULTS / f"{network} sweep.npz").exists()]
+    sweeps = "\n\n".join(f"{TITLES[network]}:\n\n{sweep_table(network)}" for network in swept)
+    percentages = ", ".join(map(str, PERCENTAGES))
+    PAGE.write_text(
+        f"""# How good the maps are
+
+Written by `python benchmarks/quality.py`, version {__version__}, torch {torch.__version__.split("+")[0]}, \
+{platform.machine()}, {torch.get_num_threads()} thread(s).
+
+Held-out scenes of the demo world (`pytorch_grad_cam.demo`) hold two objects each; both are explained, each by its own
+class, at the layer that is taken where none is given. Figures are percentages, means over scenes with 95 % intervals
+(bootstrap over scenes). *Random map* and *centre map* are the floor, the *true mask* the ceiling.
+
+- **peak in box, on mask**: pointing game without tolerance. **energy**: the map's share on the mask. **IoU**: of the
+  mask, or the box, that the map gives at half its peak, with the true one.
+- **deletion** (less is better), **insertion**, **ROAD**: how the network's own confidence follows the map, in {STEPS} \
+steps,
+  and at {percentages} % of the pixels; of the first scenes only, as many as `--faithful` says.
+- **randomisation**: 1 - rank correlation with the map after the last {RANDOMISED} layers with parameters were \
+randomised, {BATCH} scenes; 0 is a
+  map that does not depend on them.
+- **ms / picture**: for both classes, the median over batches of {BATCH}.
+
+![Peaks in the box, deletion and insertion](quality.png)
+
+{(chr(10) * 2).join(sections)}
+
+## The layer that is taken where none is given
+
+GradCAM at every layer that keeps positions, sorted by how often the peak is in the box.
+
+{sweeps}
+""",
+        "utf-8",
+    )
+    draw_plot(networks)
+
+
+def draw_plot(networks: list[str]) -> None:
+    """For each network a row of bars for each of three metrics."""
+    import matplotlib.pyplot as plt
+
+    shown = ("box", "insertion", "road")
+    figure, axes = plt.subplots(len(shown), len(networks), figsize=(4.6 * len(networks), 9), squeeze=False, sharey="row")
+    colours = {"plain": "#3465a4", "aug": "#f57900", "eigen": "#4e9a06"}
+    for column, network in enumerate(networks):
+        measured = list(rows_of(network))
+        names = list(dict.fromkeys(name for name, *_ in measured))
+        for row, metric in enumerate(shown):
+            ax = axes[row, column]
+            for name, smoothing, figures in measured:
+                if metric in figures:
+                    mean, half = interval(figures[metric])
+                    offset = 0.0 if name not in METHODS else 0.26 * (list(SMOOTHINGS).index(smoothing) - 1)
+                    colour = colours[smoothing] if name in METHODS else "#888a85"
+                    ax.bar(names.index(name) + offset, 100 * mean, 0.25, yerr=100 * half, color=colour, ecolor="black")
+            ax.set_xticks(range(len(names)), names if row == len(shown) - 1 else [], rotation=60, ha="right")
+            ax.grid(axis="y", alpha=0.3)
+            ax.set_axisbelow(True)
+            if row == 0:
+                ax.set_title(TITLES[network])
+            if column == 0:
+                ax.set_ylabel(f"{METRICS[metric][0]}, %")
+    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
+    figure.legend(handles, colours, loc="upper right", ncols=3)
+    figure.tight_layout(rect=(0, 0, 1, 0.97))
+    figure.savefig(PLOT, dpi=80)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--scenes", type=int, default=500)
+    parser.add_argument("--faithful", type=int, default=100, help="scenes of deletion, insertion and ROAD")
+    parser.add_argument("--slow", type=int, default=100, help="scenes of ScoreCAM with aug_smooth")
+    arguments = parser.parse_args()
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    warnings.simplefilter("ignore", BlankMapWarning)
+    for network in arguments.networks:
+        path = RESULTS / f"{network} sweep.npz"
+        if not path.exists():
+            np.savez(path, **sweep(network, arguments.scenes // 5))
+    for network, name, smoothing in jobs(arguments.networks, arguments.methods):
+        path = result_path(network, name, smoothing)
+        if not path.exists():
+            scenes = arguments.slow if (name, smoothing) == ("scorecam", "aug") else arguments.scenes
+            start = time.perf_counter()
+            figures: Any = work(network, name, smoothing, scenes, min(arguments.faithful, scenes))
+            np.savez(path, **figures)
+            print(f"{network} {name} {smoothing}: {time.perf_counter() - start:.0f} s", flush=True)
+    write_page()
+
+
+if __name__ == "__main__":
+    main()
