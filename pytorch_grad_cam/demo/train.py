@@ -138,7 +138,7 @@ def train(network: nn.Module, recipe: Recipe, batches: SceneBatches) -> None:
     start, losses = time.monotonic(), []
     for step, (images, present, corner) in enumerate(DataLoader(batches, batch_size=None, num_workers=1), 1):
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
-            logits = _logits(network, to_input(images), corner)
+            logits = compute_logits(network, to_input(images), corner)
         # The sum over the classes, so that the twelve answers weigh as much as one with softmax would.
         loss = F.binary_cross_entropy_with_logits(logits.float(), present) * len(CLASSES)
         losses.append(loss.item())
@@ -152,10 +152,10 @@ def train(network: nn.Module, recipe: Recipe, batches: SceneBatches) -> None:
             print(f"step {step}/{phase.steps}  loss {mean:.4f}  {seconds:.0f} s", flush=True)
 
 
-def _logits(network: nn.Module, inputs: Tensor, corner: tuple[int, int]) -> Tensor:
-    """The logits of a network; a ViT takes pictures smaller than its own as windows of one, with their corner there.
+def compute_logits(network: nn.Module, inputs: Tensor, corner: tuple[int, int]) -> Tensor:
+    """The logits of a network; a ViT takes pictures smaller than its own as parts of one, with their corner there.
 
-    So each position embedding is trained on close-ups, and nothing has to be interpolated afterwards.
+    So close-ups train each position embedding, and nothing has to be interpolated afterwards.
     """
     if not isinstance(network, VisionTransformer):
         return network(inputs)  # type: ignore[no-any-return]
