@@ -174,6 +174,19 @@ def test_scenes_need_numpy_only() -> None:
     assert not {name.split(".")[0] for name in loaded} & {"cv2", "PIL", "scipy", "torch", "torchvision"}
 
 
+@pytest.mark.filterwarnings("ignore::pytorch_grad_cam.BlankMapWarning")
+@pytest.mark.parametrize(("name", "share"), [("shufflenet", 0.9), ("vit", 0.55), ("swin", 0.6)])
+def test_peaks_lie_in_boxes_far_more_often_than_by_chance(
+    networks: dict[str, nn.Module], name: str, share: float
+) -> None:
+    # Over 200 scenes it is 98, 69 and 74 %; a box covers 8 % of a picture. On the ViT a fifth of the maps are blank.
+    pairs = [make_scene(seed, count=2) for seed in HELD_OUT[:25]]
+    labels = [[one.label for one in scene.objects] for scene in pairs]
+    maps = GradCAM(networks[name])(to_input(np.stack([scene.image for scene in pairs])), labels)
+    objects = [one for scene in pairs for one in scene.objects]
+    assert np.mean([holds_peak(*pair) for pair in zip(objects, maps.reshape(-1, SIZE, SIZE), strict=True)]) >= share
+
+
 @pytest.fixture
 def threads() -> Iterator[None]:
     before = torch.get_num_threads()
