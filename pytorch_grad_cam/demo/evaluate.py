@@ -1,4 +1,4 @@
-"""Measure a trained network on the held-out scenes: `python -m pytorch_grad_cam.demo.evaluate`."""
+"""Measure a trained network on the held-out scenes: `python -m pytorch_grad_cam.demo.evaluate --network vit`."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from torch import nn
 
 from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
 from pytorch_grad_cam.demo.scenes import CLASSES, HELD_OUT, make_scene
+from pytorch_grad_cam.networks import NetworkError
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,15 @@ def measure(network: nn.Module, seeds: Sequence[int] = HELD_OUT, batch_size: int
     )
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Run from the shell."""
     parser = argparse.ArgumentParser(description="Measure a trained demo network on the held-out scenes.")
     parser.add_argument("--network", choices=NETWORKS, default="shufflenet")
-    print(measure(load_network(parser.parse_args().network)))
+    try:
+        network = load_network(parser.parse_args(argv).network)
+    except NetworkError as error:
+        parser.exit(2, f"{parser.prog}: error: {error}\n")
+    print(measure(network))
 
 
 if __name__ == "__main__":

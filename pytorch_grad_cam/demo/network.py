@@ -15,8 +15,10 @@ from pathlib import Path
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.vision_transformer import ConvStemConfig
 
-from pytorch_grad_cam.demo.scenes import CLASSES, Pixels
+from pytorch_grad_cam.demo.scenes import CLASSES, SIZE, Pixels
+from pytorch_grad_cam.networks import NetworkError
 
 # Those of ImageNet, so that a picture is prepared for these networks as for any other.
 MEAN = (0.485, 0.456, 0.406)
@@ -30,8 +32,49 @@ def _build_shufflenet() -> nn.Module:
     return network
 
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {"shufflenet": _build_shufflenet}
-"""How to build each network, by name; train.py trains any of them."""
+def _build_vit() -> nn.Module:
+    # Convolutions before the tokens: plain patches do not learn the pictograms in an hour on a CPU.
+    stem = ((24, 2), (48, 2), (64, 1), (96, 2), (96, 1), (96, 1), (96, 1))
+    network: nn.Module = torchvision.models.VisionTransformer(
+        image_size=SIZE,
+        patch_size=8,
+        num_layers=4,
+        num_heads=3,
+        hidden_dim=96,
+        mlp_dim=192,
+        num_classes=len(CLASSES),
+        conv_stem_configs=[ConvStemConfig(channels, kernel_size=3, stride=stride) for channels, stride in stem],
+    )
+    return network
+
+
+def _build_swin() -> nn.Module:
+    network: nn.Module = torchvision.models.SwinTransformer(
+        patch_size=[4, 4],
+        embed_dim=32,
+        depths=[2, 2, 2],
+        num_heads=[2, 4, 8],
+        window_size=[4, 4],
+        mlp_ratio=2.0,
+        stochastic_depth_prob=0.0,
+        num_classes=len(CLASSES),
+    )
+    # For the same reason convolutions replace the one that cuts the patches: as many channels at as many places.
+    stem: list[nn.Module] = []
+    before = 3
+    for channels, stride in ((24, 2), (48, 2), (64, 1), (64, 1), (64, 1)):
+        stem.append(torchvision.ops.Conv2dNormActivation(before, channels, 3, stride))
+        before = channels
+    network.get_submodule("features.0").register_module("0", nn.Sequential(*stem, nn.Conv2d(before, 32, 1)))
+    return network
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "shufflenet": _build_shufflenet,
+    "vit": _build_vit,
+    "swin": _build_swin,
+}
+"""How to build each network, by name; train.py says how each was trained."""
 
 
 def weights_path(name: str = "shufflenet") -> Path:
@@ -45,9 +88,22 @@ def build_network(name: str = "shufflenet") -> nn.Module:
 
 
 def load_network(name: str = "shufflenet") -> nn.Module:
-    """The trained network, in eval mode."""
+    """The trained network, in eval mode.
+
+    Raises:
+        NetworkError: if the file of its weights is missing or damaged.
+    """
     network = build_network(name)
-    network.load_state_dict(torch.load(weights_path(name), map_location="cpu", weights_only=True))
+    path = weights_path(name)
+    try:
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    # A damaged file is read as a pickle, which can fail in any way.
+    except Exception as error:
+        reason = "is damaged" if path.exists() else "is missing"
+        raise NetworkError(
+            f"the file of weights {str(path)!r} {reason}: install the package again, "
+            f"or train the network with `python -m pytorch_grad_cam.demo.train --network {name}`"
+        ) from error
     return network.eval()
 
 
