@@ -150,7 +150,7 @@ class Targets:
 
     def scores(self, outputs: Any) -> Tensor:
         """The scalars (B, K) that the targets make of a model's output for the B images."""
-        images = _per_image(outputs, len(self.rows))
+        images = per_image(outputs, len(self.rows))
         if isinstance(images, Tensor) and images.ndim == 2 and (classes := self.classes) is not None:
             for category in {category for row in classes for category in row}:
                 ClassifierOutputTarget(category)(images)  # says so if there is no such class
@@ -236,6 +236,23 @@ def class_scores(outputs: Any, batch: int) -> Tensor | None:
     return scores if scores is not None and scores.ndim == 2 and len(scores) == batch else None
 
 
+def per_image(outputs: Any, batch: int) -> Tensor | Sequence[Any]:
+    """What a model returned, image by image: a tensor (B, ...), or a list of B.
+
+    Raises:
+        TypeError: if it cannot be told apart.
+    """
+    scores = _scores_tensor(outputs)
+    if scores is not None and scores.ndim and len(scores) == batch:
+        return scores
+    if isinstance(outputs, list | tuple) and len(outputs) == batch and not isinstance(outputs[0], Tensor):
+        return outputs  # a detector: one dict for each image
+    raise TypeError(
+        f"the model returned {describe(outputs)} for {batch} images; expected a tensor (B, ...), a field `logits` or "
+        "`out`, a tuple with a tensor (B, N), or a list of one output for each image"
+    )
+
+
 def describe(value: Any) -> str:
     """Type and shape of a value, field by field, for messages."""
     if isinstance(value, Tensor):
@@ -257,18 +274,6 @@ def _scores_tensor(outputs: Any) -> Tensor | None:
     else:
         found = [getattr(outputs, "logits", None)]
     return next((field for field in found if isinstance(field, Tensor)), None)
-
-
-def _per_image(outputs: Any, batch: int) -> Tensor | Sequence[Any]:
-    scores = _scores_tensor(outputs)
-    if scores is not None and scores.ndim and len(scores) == batch:
-        return scores
-    if isinstance(outputs, list | tuple) and len(outputs) == batch and not isinstance(outputs[0], Tensor):
-        return outputs  # a detector: one dict for each image
-    raise TypeError(
-        f"the model returned {describe(outputs)} for {batch} images; expected a tensor (B, ...), a field `logits` or "
-        "`out`, a tuple with a tensor (B, N), or a list of one output for each image"
-    )
 
 
 def _target(target: Any) -> Target:

@@ -1,0 +1,29 @@
+"""How good maps are: against the truth, by what the model does without what they mark, and whether weights matter.
+
+Pure functions on tensors. Those of one name with the well-known package stand where they stand there: `metrics.road`,
+`metrics.cam_mult_image` and `metrics.perturbation_confidence`.
+"""
+
+from pytorch_grad_cam.metrics.confidence import average_drop, increase_in_confidence
+from pytorch_grad_cam.metrics.curves import Curve, deletion, insertion
+from pytorch_grad_cam.metrics.imputation import linear_imputation, noisy_linear_imputation
+from pytorch_grad_cam.metrics.ranking import rank_pixels
+from pytorch_grad_cam.metrics.road import road, road_combined
+from pytorch_grad_cam.metrics.truth import box_iou, energy_pointing_game, mask_iou, pointing_game
+
+__all__ = [
+    "Curve",
+    "average_drop",
+    "box_iou",
+    "deletion",
+    "energy_pointing_game",
+    "increase_in_confidence",
+    "insertion",
+    "linear_imputation",
+    "mask_iou",
+    "noisy_linear_imputation",
+    "pointing_game",
+    "rank_pixels",
+    "road",
+    "road_combined",
+]
