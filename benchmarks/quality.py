@@ -296,7 +296,9 @@ def draw_plot(networks: list[str]) -> None:
     import matplotlib.pyplot as plt
 
     shown = ("box", "insertion", "road")
-    figure, axes = plt.subplots(len(shown), len(networks), figsize=(4.6 * len(networks), 9), squeeze=False, sharey="row")
+    figure, axes = plt.subplots(
+        len(shown), len(networks), figsize=(4.6 * len(networks), 9), squeeze=False, sharey="row"
+    )
     colours = {"plain": "#3465a4", "aug": "#f57900", "eigen": "#4e9a06"}
     for column, network in enumerate(networks):
         measured = list(rows_of(network))

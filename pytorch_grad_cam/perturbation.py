@@ -1,6 +1,8 @@
 """What methods share that score many changed copies of an image: chunks that fit the device, a progress bar."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -41,13 +43,22 @@ class PerturbationCAM(BaseCAM):
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """The weights of each image in turn, (B, K, C, 1, 1)."""
+        images, channels = len(evidence.inputs), evidence.activations.shape[2]
+        with self._progress_bar(images * channels) as advance:
+            weights = torch.stack([self.image_weights(evidence, image, advance) for image in range(images)])
+        return weights.reshape(*weights.shape, *[1] * len(evidence.spatial))
+
+    @contextmanager
+    def _progress_bar(self, total: int) -> Iterator[Callable[[int], Any]]:
+        terminal = sys.stderr is not None and sys.stderr.isatty()
+        if not (terminal if self.progress is None else self.progress):
+            # Not a bar that is hidden: all bars share a lock, which an interrupt may leave taken for other threads.
+            yield lambda _: None
+            return
         from tqdm import tqdm
 
-        images, channels = len(evidence.inputs), evidence.activations.shape[2]
-        hidden = None if self.progress is None else not self.progress
-        with tqdm(total=images * channels, disable=hidden, desc=type(self).__name__, leave=False) as bar:
-            weights = torch.stack([self.image_weights(evidence, image, bar.update) for image in range(images)])
-        return weights.reshape(*weights.shape, *[1] * len(evidence.spatial))
+        with tqdm(total=total, desc=type(self).__name__, leave=False) as bar:
+            yield bar.update
 
     def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
         """The weights (K, C) of one image of the batch; `advance` moves the progress bar by some channels."""

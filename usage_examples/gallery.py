@@ -38,7 +38,9 @@ def methods():
     """All methods, for both classes of the scene."""
     model = load_network()
     maps = [method(model)(IMAGES, [CLASSES])[0] for method in METHODS.values()]
-    return table(["", *(method.__name__ for method in METHODS.values())], NAMES, [with_scene(row) for row in zip(*maps)])
+    return table(
+        ["", *(method.__name__ for method in METHODS.values())], NAMES, [with_scene(row) for row in zip(*maps)]
+    )
 
 
 def networks():
@@ -68,13 +70,15 @@ def guided():
     rows = []
     for heat, label in zip(maps, CLASSES):
         gradients = GuidedBackpropReLUModel(model)(IMAGES, label)
-        rows.append([SCENE.image, deprocess_image(gradients), overlay(heat), deprocess_image(heat[..., None] * gradients)])
+        rows.append(
+            [SCENE.image, deprocess_image(gradients), overlay(heat), deprocess_image(heat[..., None] * gradients)]
+        )
     return table(["", "guided backpropagation", "Grad-CAM", "guided Grad-CAM"], NAMES, rows)
 
 
 def layers():
     """Grad-CAM and LayerCAM at layers from early to late, for the first class."""
-    model, names = load_network(), ["conv1", "stage2", "stage3", "stage4", "conv5"]
+    model, names = load_network(), ["stage2", "stage3", "stage4", "conv5"]
     rows = [[method(model, name)(IMAGES, CLASSES[:1])[0] for name in names] for method in (GradCAM, LayerCAM)]
     return table(["", *names], ["Grad-CAM", "LayerCAM"], [with_scene(row) for row in rows])
 

@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         network = train_from_scratch(arguments.network, arguments.close_ups, arguments.steps, arguments.seed)
         buffer = io.BytesIO()
         torch.save(network.state_dict(), buffer)
-        write_whole(output, buffer.getvalue())
+        write_whole({output: buffer.getvalue()})
         print(measure(network))
     except OSError as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
