@@ -1,7 +1,7 @@
 """Noisy linear imputation: missing pixels filled in from what is around them (ROAD).
 
-The missing pixels solve a linear system, whose matrix is that of a graph: each pixel is held to its eight neighbours. It
-is solved by conjugate gradients in float64, all pictures of a chunk and all channels at once, preconditioned by a
+The missing pixels solve a linear system, whose matrix is that of a graph: each pixel is held to its eight neighbours.
+It is solved by conjugate gradients in float64, all pictures of a chunk and all channels at once, preconditioned by a
 multigrid cycle in float32: on each coarser grid a cell of 2 x 2 stands for its missing pixels.
 """
 
