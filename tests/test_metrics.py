@@ -42,7 +42,10 @@ every_metric = pytest.mark.parametrize("metric", ASKED.values(), ids=ASKED)
 
 @pytest.fixture
 def net():
-    return ConvNet().double().eval()
+    """Whose scores differ much from picture to picture."""
+    network = ConvNet().double().eval()
+    network.fc.weight.data *= 100
+    return network
 
 
 @pytest.fixture
@@ -94,15 +97,19 @@ def test_average_drop_and_increase(net, pictures, maps, activation):
 
 @pytest.mark.parametrize("step", [1, 50, 192, 500])
 def test_deletion_and_insertion(net, pictures, maps, step):
-    for metric, change in (
-        (deletion, lambda x, heat, score: oracles.curve(x, 0 * x, heat, score, step)),
-        (insertion, lambda x, heat, score: oracles.curve(oracles.blur(x), x, heat, score, step)),
+    for metric, ends in (
+        (deletion, lambda picture: (picture, 0 * picture)),
+        (insertion, lambda picture: (oracles.blur(picture), picture)),
     ):
         found = metric(net, pictures, maps, CLASSES, step=step)
-        scores = by_oracle(net, pictures, maps, lambda *given: change(*given)[0])
-        area = by_oracle(net, pictures, maps, lambda *given: change(*given)[1])
-        assert np.allclose(found.scores, scores, atol=1e-7)
-        assert np.allclose(found.area, area, atol=1e-7)
+
+        def oracle(picture, heat, score, ends=ends):
+            scores, area = oracles.curve(*ends(picture), heat, score, step)
+            return [*scores, area]
+
+        expected = by_oracle(net, pictures, maps, oracle)
+        assert np.allclose(found.scores, expected[..., :-1], atol=1e-7)
+        assert np.allclose(found.area, expected[..., -1], atol=1e-7)
         assert found.shares[0] == 0
         assert found.shares[-1] == 1
 
@@ -140,8 +147,8 @@ def test_road(net, pictures, maps, first):
     for i, percentage in enumerate(percentages):
         oracle = partial(oracles.road, percentage=percentage, most=first == "most")
         expected = by_oracle(net, pictures, maps, oracle)
-        assert np.allclose(found[..., i], expected, atol=1e-6)
-        assert percentage == 0 or abs(expected).max() > 1e-4
+        assert np.allclose(found[..., i], expected, atol=1e-5)
+        assert percentage == 0 or abs(expected).max() > 1e-2
 
 
 def test_road_combined_is_half_of_least_less_most(net, pictures, maps):
@@ -158,6 +165,7 @@ def test_imputation_solves_the_dense_system(size, share):
     if share == "smooth":
         y, x = np.mgrid[: size[0], : size[1]]
         missing = np.stack([(y - i) ** 2 + (x - 2 * i) ** 2 > 9 * i for i in range(4)])
+        missing[:, 0, -1] = False
     else:
         count = size[0] * size[1] - 1 if share == "all but one" else int(share * size[0] * size[1])
         missing = rng.permuted(np.arange(size[0] * size[1]) < count + np.zeros((4, 1)), axis=1).reshape(4, *size)
@@ -329,7 +337,7 @@ def test_a_batch_equals_a_loop_for_any_batch_size(net, pictures, maps, metric):
     for b, classes in enumerate(CLASSES):
         for k, category in enumerate(classes):
             alone = metric(net, pictures[b : b + 1], maps[b : b + 1, k].numpy(), category)
-            assert torch.allclose(alone[0].double(), together[b, k].double(), atol=1e-6)
+            assert torch.allclose(alone[0].double(), together[b, k].double(), atol=1e-5)
 
 
 @every_metric
