@@ -377,6 +377,17 @@ def test_the_model_and_what_was_given_stay_as_they_were(net, pictures, maps, met
 
 
 @every_metric
+def test_the_model_runs_in_eval_mode_and_without_gradients(net, pictures, maps, metric):
+    seen = []
+    dropping = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.BatchNorm2d(3).double(), net)
+    dropping[0].register_forward_hook(lambda module, given, output: seen.append(torch.is_grad_enabled()))
+    expected = metric(dropping.eval(), pictures, maps, CLASSES)
+    assert torch.equal(metric(dropping.train(), pictures, maps, CLASSES), expected)
+    assert dropping[0].training
+    assert not any(seen)
+
+
+@every_metric
 def test_a_model_that_changes_its_input_in_place(net, pictures, maps, metric):
     class InPlace(torch.nn.Module):
         def forward(self, x):
