@@ -7,13 +7,10 @@
 - ScoreCAM, where masks are resized (the peer aligns their corners).
 """
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import peer_maps
 import pytest
+from peer_process import run_peer
 
 import pytorch_grad_cam
 from pytorch_grad_cam.reductions import fuse
@@ -24,18 +21,7 @@ pytestmark = pytest.mark.peer
 @pytest.fixture(scope="session")
 def peer(request, tmp_path_factory):
     """What the peer makes of every case, by name."""
-    folder = request.config.cache.mkdir("peer-1.5.7")
-    needs = folder / "needs"
-    if not (folder / "pytorch_grad_cam").exists():
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target"]
-        # It imports these at once. They bring their own NumPy: last on the path, so that both libraries use the same.
-        subprocess.run([*pip, needs, "matplotlib", "scikit-learn"], check=True)
-        subprocess.run([*pip, folder, "--no-deps", "grad-cam==1.5.7"], check=True)
-    out = tmp_path_factory.mktemp("peer") / "maps.npz"
-    # One thread: for tensors this small more of them gain nothing, and lose much on a busy machine.
-    environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, peer_maps.__file__, folder, needs, out], check=True, env=environment)
-    return np.load(out)
+    return run_peer(request.config, peer_maps.__file__, tmp_path_factory.mktemp("peer") / "maps.npz")
 
 
 @pytest.mark.parametrize("name", peer_maps.CASES)

@@ -8,13 +8,17 @@ from pytorch_grad_cam.metrics.confidence import average_drop, increase_in_confid
 from pytorch_grad_cam.metrics.curves import Curve, deletion, insertion
 from pytorch_grad_cam.metrics.imputation import linear_imputation, noisy_linear_imputation
 from pytorch_grad_cam.metrics.ranking import rank_pixels
-from pytorch_grad_cam.metrics.road import road, road_combined
+from pytorch_grad_cam.metrics.road import road_combined, road_curve
+from pytorch_grad_cam.metrics.sanity import Randomisation, cascading_randomisation, rank_correlation
+from pytorch_grad_cam.metrics.sensitivity import sensitivity_n
 from pytorch_grad_cam.metrics.truth import box_iou, energy_pointing_game, mask_iou, pointing_game
 
 __all__ = [
     "Curve",
+    "Randomisation",
     "average_drop",
     "box_iou",
+    "cascading_randomisation",
     "deletion",
     "energy_pointing_game",
     "increase_in_confidence",
@@ -23,7 +27,9 @@ __all__ = [
     "mask_iou",
     "noisy_linear_imputation",
     "pointing_game",
+    "rank_correlation",
     "rank_pixels",
-    "road",
     "road_combined",
+    "road_curve",
+    "sensitivity_n",
 ]

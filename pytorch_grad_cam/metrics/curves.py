@@ -70,7 +70,7 @@ def deletion(
         (tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000]), torch.Size([2]))
     """
     with questioned(model, input_tensor, maps, targets, activation, batch_size) as question:
-        return _curve(question, question.inputs.pictures, _baseline(baseline, question.inputs.pictures), step)
+        return _curve(question, question.inputs.pictures, baseline_pictures(baseline, question.inputs.pictures), step)
 
 
 def insertion(
@@ -94,7 +94,7 @@ def insertion(
         torch.Size([2, 5])
     """
     with questioned(model, input_tensor, maps, targets, activation, batch_size) as question:
-        return _curve(question, _baseline(baseline, question.inputs.pictures), question.inputs.pictures, step)
+        return _curve(question, baseline_pictures(baseline, question.inputs.pictures), question.inputs.pictures, step)
 
 
 def blur(pictures: Tensor, sigma: float = 5, radius: int = 5) -> Tensor:
@@ -114,7 +114,8 @@ def blur(pictures: Tensor, sigma: float = 5, radius: int = 5) -> Tensor:
     return F.conv2d(F.conv2d(padded, rows, groups=channels), rows.mT, groups=channels)
 
 
-def _baseline(baseline: Baseline, pictures: Tensor) -> Tensor:
+def baseline_pictures(baseline: Baseline, pictures: Tensor) -> Tensor:
+    """What pictures (B, C, *S) are without any of their pixels, of the same shape."""
     if isinstance(baseline, Tensor):
         try:
             return baseline.to(pictures).expand_as(pictures)

@@ -1,10 +1,11 @@
 """Noisy linear imputation: missing pixels filled in from what is around them (ROAD).
 
-The missing pixels solve a linear system, whose matrix is that of a graph: each pixel is held to its eight neighbours. It
-is solved by conjugate gradients in float64, all pictures of a chunk and all channels at once, preconditioned by a
+The missing pixels solve a linear system, whose matrix is that of a graph: each pixel is held to its eight neighbours.
+It is solved by conjugate gradients in float64, all pictures of a chunk and all channels at once, preconditioned by a
 multigrid cycle in float32: on each coarser grid a cell of 2 x 2 stands for its missing pixels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 ROAD_WEIGHTS = (1 / 6, 1 / 6, 1 / 12)
 _TOLERANCE = 1e-6  # of the first residual, in the norm of the preconditioner: some 1e-5 of the range of the picture
 _MOST_STEPS = 500  # it takes about 15
-_VALUES_AT_ONCE = {"cpu": 8 * 3 * 128 * 128}  # what stays in the cache
+_VALUES_AT_ONCE = {"cpu": 4 * 3 * 128 * 128}  # what stays in the cache
 _DAMPING = 0.7
 # Two cells in a row are as far apart as four pixels: constant over cells, a slope would cost twice what it does.
 _COARSE_STIFFNESS = 0.5
@@ -105,11 +106,8 @@ def _impute(pictures: Tensor, missing: Tensor, weights: Weights) -> Tensor:
     exact = torch.float32 if pictures.device.type == "mps" else torch.float64
     values, unknown = pictures.to(exact), missing.to(exact)
     known = values * (1 - unknown)
-    degree = _neighbours(torch.ones_like(unknown), weights)
+    multiply = _system(unknown, weights)
     grids = _multigrid(missing, weights)
-
-    def multiply(x: Tensor) -> Tensor:
-        return unknown * (degree * x - _neighbours(x, weights))
 
     def precondition(residual: Tensor) -> Tensor:
         # It is linear; brought to 1, the smallest residuals of the last steps keep their digits in float32.
@@ -139,6 +137,12 @@ def _impute(pictures: Tensor, missing: Tensor, weights: Weights) -> Tensor:
     nothing_known = missing.all(dim=(2, 3), keepdim=True)
     x = torch.where(nothing_known, values.mean(dim=(2, 3), keepdim=True), x)
     return torch.where(missing, x.to(pictures.dtype), pictures)
+
+
+def _system(missing: Tensor, weights: Weights) -> Callable[[Tensor], Tensor]:
+    """What is multiplied with values (N, C, H, W) that are 0 where nothing is missing; missing is (N, 1, H, W)."""
+    degree = _neighbours(torch.ones_like(missing), weights)
+    return lambda x: missing * (degree * x - _neighbours(x, weights))
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
@@ -180,6 +184,18 @@ class _Edges:
             second += weight
         return total
 
+    def system(self, diagonal: Tensor) -> Callable[[Tensor], Tensor]:
+        """What is multiplied with values (N, C, H, W): the diagonal, less what comes from neighbours."""
+
+        def multiply(x: Tensor) -> Tensor:
+            result = diagonal * x
+            for (weight, *results), (_, first, second) in zip(self.pairs(result), self.pairs(x), strict=True):
+                results[0] -= weight * second
+                results[1] -= weight * first
+            return result
+
+        return multiply
+
     def coarser(self) -> "_Edges":
         """Between cells of 2 x 2: the sum of the weights between their pixels."""
         height, width = self.east.shape[2], self.south.shape[3]
@@ -200,20 +216,11 @@ class _Edges:
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """The system on one grid: `diagonal * x - neighbours`, its diagonal's damped inverse 0 where nothing is missing."""
+    """The system on one grid, and the damped inverse of its diagonal, 0 where nothing is missing."""
 
-    edges: _Edges
-    diagonal: Tensor
+    multiply: Callable[[Tensor], Tensor]
     inverse: Tensor
     missing: Tensor
-
-    def residual(self, right: Tensor, x: Tensor) -> Tensor:
-        rest = right - self.diagonal * x
-        pairs = zip(self.edges.pairs(rest), self.edges.pairs(x), strict=True)
-        for (weight, rest_first, rest_second), (_, first, second) in pairs:
-            rest_first += weight * second
-            rest_second += weight * first
-        return rest
 
 
 def _multigrid(missing: Tensor, weights: Weights) -> list[_Grid]:
@@ -223,14 +230,15 @@ def _multigrid(missing: Tensor, weights: Weights) -> list[_Grid]:
     uniform = _Edges(*(m.new_tensor(w) for w in (horizontal, vertical, diagonal, diagonal)))
     edges = _Edges(*(weight * first * second for weight, first, second in uniform.pairs(m)))
     held = m * _neighbours(1 - m, weights)  # to pixels that are known
-    grids = []
+    grids: list[_Grid] = []
     while True:
         sums = held + edges.degree()
         inverse = torch.where(sums > 0, _DAMPING / sums, 0)
-        grids.append(_Grid(edges, sums, inverse, (sums > 0).float()))
-        if min(m.shape[2:]) <= 2:
+        multiply = edges.system(sums) if grids else _system(m, weights)
+        grids.append(_Grid(multiply, inverse, (sums > 0).float()))
+        if min(sums.shape[2:]) <= 2:
             return grids
-        held, edges, m = _cell_sums(held), edges.coarser(), _cell_sums(m)
+        held, edges = _cell_sums(held), edges.coarser()
 
 
 def _cycle(grids: list[_Grid], right: Tensor) -> Tensor:
@@ -239,12 +247,12 @@ def _cycle(grids: list[_Grid], right: Tensor) -> Tensor:
     x = grid.inverse * right
     if not coarser:
         for _ in range(8):
-            x = x + grid.inverse * grid.residual(right, x)
+            x = x + grid.inverse * (right - grid.multiply(x))
         return x
-    correction = _cycle(coarser, _cell_sums(grid.residual(right, x)))
+    correction = _cycle(coarser, _cell_sums(right - grid.multiply(x)))
     height, width = right.shape[2:]
     x = x + grid.missing * F.interpolate(correction, scale_factor=2)[..., :height, :width]
-    return x + grid.inverse * grid.residual(right, x)
+    return x + grid.inverse * (right - grid.multiply(x))
 
 
 def _cell_sums(x: Tensor) -> Tensor:

@@ -142,7 +142,8 @@ class AveragerAcrossThresholds:
         """(B,) float32"""
         metrics = [self.imputer(percentile) for percentile in self.percentiles]
         scores = [metric(input_tensor, cams, targets, model) for metric in metrics]
-        return np.mean(np.array(scores, np.float32), axis=0)
+        mean: NDArray[np.float32] = np.array(scores, np.float32).mean(axis=0)
+        return mean
 
 
 def _values(targets: Targets, outputs: Any) -> NDArray[np.float32]:

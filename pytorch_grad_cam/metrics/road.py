@@ -1,6 +1,7 @@
 """ROAD: how a score changes as pixels are taken out and filled in from what is around them.
 
-`road` and `road_combined` are the metric; the classes are those of the well-known package, same path and same calls.
+`road_curve` and `road_combined` are the metric; the classes are those of the well-known package, with the same
+path and calls.
 """
 
 from collections.abc import Sequence
@@ -32,7 +33,7 @@ neighbors_weights = [
 """What each of the eight neighbours (row, column) weighs."""
 
 
-def road(
+def road_curve(
     model: nn.Module,
     input_tensor: Tensor,
     maps: Any,
@@ -51,8 +52,8 @@ def road(
 
     Rong et al., 2022, https://arxiv.org/abs/2202.00449
 
-    Differs from the paper: a change of one score, where the paper gives the accuracy over a data set. Pixels are ranked,
-    those of one value in reading order: on a map of ties exactly the asked share goes.
+    Differs from the paper: a change of one score, where the paper gives the accuracy over a data set. Pixels are
+    ranked, those of one value in reading order: on a map of ties exactly the asked share goes.
 
     Args:
         model: left as it was found.
@@ -73,7 +74,7 @@ def road(
         ValueError: if shapes or counts do not go together, maps hold NaN, or a percentage is none.
 
     Example:
-        >>> road(model, images, torch.rand(2, 32, 32), percentages=[0, 50]).shape
+        >>> road_curve(model, images, torch.rand(2, 32, 32), percentages=[0, 50]).shape
         torch.Size([2, 2])
     """
     with questioned(model, input_tensor, maps, targets, activation, batch_size) as question:
@@ -96,7 +97,7 @@ def road_combined(
 
         (least relevant first - most relevant first) / 2, each the mean over percentages
 
-    Args and source as in `road`; the combination is that of the well-known package.
+    Args and source as in `road_curve`; the combination is that of the well-known package.
 
     Returns:
         (B,) or (B, K), in [-0.5, 0.5] for probabilities
@@ -230,5 +231,6 @@ class ROADCombined:
 
     def __call__(self, input_tensor: Tensor, cams: Any, targets: Any, model: nn.Module) -> NDArray[np.float32]:
         """(B,) float32"""
-        least = self.lerf_averager(input_tensor, cams, targets, model)
-        return (least - self.morf_averager(input_tensor, cams, targets, model)) / 2
+        averages = (self.lerf_averager, self.morf_averager)
+        least, most = (average(input_tensor, cams, targets, model) for average in averages)
+        return np.float32(0.5) * (least - most)

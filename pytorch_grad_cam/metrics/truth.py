@@ -1,17 +1,17 @@
 """Maps against the truth: where the object is, as a mask of its pixels or as a box.
 
 Every function takes maps (..., H, W), arrays or tensors, with masks (..., H, W) or boxes (..., 4), and gives one figure
-for each map, a tensor (...) where the maps are. Boxes are (x0, y0, x1, y1) in pixels, x1 and y1 exclusive. A mask or box
-without a pixel is a ValueError, and so are shapes that do not go together and maps that hold NaN.
+for each map, a tensor (...) where the maps are. Boxes are (x0, y0, x1, y1) in pixels, x1 and y1 exclusive. A mask or
+box without a pixel is a ValueError, and so are shapes that do not go together and maps that hold NaN.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pytorch_grad_cam.metrics.given import as_maps, as_truth
-from pytorch_grad_cam.utils.regions import box_from_map, mask_from_box, mask_from_map
+from pytorch_grad_cam.utils.regions import Region, box_from_map, mask_from_box, mask_from_map
 
 
 def pointing_game(maps: Any, truth: Any, tolerance: float = 0) -> Tensor:
@@ -48,7 +48,8 @@ def pointing_game(maps: Any, truth: Any, tolerance: float = 0) -> Tensor:
     y, x = (torch.arange(length, device=maps.device) for length in (height, width))
     rows, columns = (peak // width)[..., None] - y, (peak % width)[..., None] - x
     near = rows.square()[..., :, None] + columns.square()[..., None, :] <= tolerance**2
-    return (near & masks).flatten(-2).any(-1) & (flat.amax(-1) > flat.amin(-1))
+    hit: Tensor = (near & masks).flatten(-2).any(-1) & (flat.amax(-1) > flat.amin(-1))
+    return hit
 
 
 def energy_pointing_game(maps: Any, truth: Any) -> Tensor:
@@ -102,9 +103,7 @@ def mask_iou(maps: Any, truth: Any, threshold: float = 0.5) -> Tensor:
     return _iou(mask_from_map(maps, threshold), as_truth(truth, maps))
 
 
-def box_iou(
-    maps: Any, truth: Any, threshold: float = 0.5, region: Literal["largest", "strongest"] = "largest"
-) -> Tensor:
+def box_iou(maps: Any, truth: Any, threshold: float = 0.5, region: Region = "largest") -> Tensor:
     """Intersection over union of the box around the main region of each map, `box_from_map`, with the object's box.
 
     A blank map has no box: 0. With threshold=0.15 a localisation counts in section 4.1 of Grad-CAM

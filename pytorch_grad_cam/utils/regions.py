@@ -1,13 +1,13 @@
 """What a map marks: the pixels near its peak, and the box around its main region."""
 
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Array = TypeVar("Array", Tensor, NDArray[Any])
+Region = Literal["largest", "strongest"]
 
 
 def check_threshold(threshold: float) -> float:
@@ -57,15 +57,11 @@ def mask_from_map(map: Tensor | NDArray[Any], threshold: float = 0.5) -> Tensor 
 
 
 @overload
-def box_from_map(
-    map: Tensor, threshold: float = 0.5, region: Literal["largest", "strongest"] = "largest"
-) -> Tensor: ...
+def box_from_map(map: Tensor, threshold: float = 0.5, region: Region = "largest") -> Tensor: ...
 @overload
+def box_from_map(map: NDArray[Any], threshold: float = 0.5, region: Region = "largest") -> NDArray[np.int64]: ...
 def box_from_map(
-    map: NDArray[Any], threshold: float = 0.5, region: Literal["largest", "strongest"] = "largest"
-) -> NDArray[np.int64]: ...
-def box_from_map(
-    map: Tensor | NDArray[Any], threshold: float = 0.5, region: Literal["largest", "strongest"] = "largest"
+    map: Tensor | NDArray[Any], threshold: float = 0.5, region: Region = "largest"
 ) -> Tensor | NDArray[np.int64]:
     """The box around the main one of the connected regions that `mask_from_map` marks.
 
