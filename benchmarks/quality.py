@@ -3,9 +3,9 @@
     python benchmarks/quality.py                                    # all of it: hours on two cores
     python benchmarks/quality.py --networks vit --methods gradcam   # a part of it; the page is written of all there is
 
-Each method explains both objects of held-out scenes of the demo world, by each demo network, as it is and smoothed. What
-is done lies in build/quality/ and is not done again; delete that folder to begin anew. Processes may share the work by
-networks or methods. Needs matplotlib: pip install ".[docs]".
+Each method explains both objects of held-out scenes of the demo world, by each demo network, as it is and smoothed.
+What is done lies in build/quality/ and is not done again; delete that folder to begin anew. Processes may share the
+work by networks or methods. Needs matplotlib: pip install ".[docs]".
 """
 
 import argparse
@@ -249,7 +249,7 @@ def sweep_table(network: str) -> str:
     return "\n".join(lines)
 
 
-def write_page() -> None:
+def write_page(faithful: int) -> None:
     """Write all that has been measured."""
     networks = [network for network in NETWORKS if any(rows_of(network))]
     sections = [f"## {TITLES[network]}\n\n{table(network)}" for network in networks]
@@ -268,12 +268,12 @@ class, at the layer that is taken where none is given. Figures are percentages, 
 
 - **peak in box, on mask**: pointing game without tolerance. **energy**: the map's share on the mask. **IoU**: of the
   mask, or the box, that the map gives at half its peak, with the true one.
-- **deletion** (less is better), **insertion**, **ROAD**: how the network's own confidence follows the map, in {STEPS} \
-steps,
-  and at {percentages} % of the pixels; of the first scenes only, as many as `--faithful` says.
+- **deletion** (less is better), **insertion**, **ROAD**: how the network's own confidence follows the map, in \
+{STEPS} steps
+  and at {percentages} % of the pixels; of the first {faithful} scenes.
 - **randomisation**: 1 - rank correlation with the map after the last {RANDOMISED} layers with parameters were \
-randomised, {BATCH} scenes; 0 is a
-  map that does not depend on them.
+randomised;
+  {BATCH} scenes; 0 is a map that does not depend on them.
 - **ms / picture**: for both classes, the median over batches of {BATCH}.
 
 ![Peaks in the box, deletion and insertion](quality.png)
@@ -329,8 +329,8 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--scenes", type=int, default=500)
-    parser.add_argument("--faithful", type=int, default=100, help="scenes of deletion, insertion and ROAD")
-    parser.add_argument("--slow", type=int, default=100, help="scenes of ScoreCAM with aug_smooth")
+    parser.add_argument("--faithful", type=int, default=50, help="scenes of deletion, insertion and ROAD")
+    parser.add_argument("--slow", type=int, default=50, help="scenes of smoothed ScoreCAM")
     arguments = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", BlankMapWarning)
@@ -341,12 +341,12 @@ def main() -> None:
     for network, name, smoothing in jobs(arguments.networks, arguments.methods):
         path = result_path(network, name, smoothing)
         if not path.exists():
-            scenes = arguments.slow if (name, smoothing) == ("scorecam", "aug") else arguments.scenes
+            scenes = arguments.slow if name == "scorecam" and smoothing != "plain" else arguments.scenes
             start = time.perf_counter()
             figures: Any = work(network, name, smoothing, scenes, min(arguments.faithful, scenes))
             np.savez(path, **figures)
             print(f"{network} {name} {smoothing}: {time.perf_counter() - start:.0f} s", flush=True)
-    write_page()
+    write_page(arguments.faithful)
 
 
 if __name__ == "__main__":

@@ -38,16 +38,14 @@ def methods():
     """All methods, for both classes of the scene."""
     model = load_network()
     maps = [method(model)(IMAGES, [CLASSES])[0] for method in METHODS.values()]
-    return table(
-        ["", *(method.__name__ for method in METHODS.values())], NAMES, [with_scene(row) for row in zip(*maps)]
-    )
+    return table([method.__name__ for method in METHODS.values()], NAMES, by_class(maps))
 
 
 def networks():
     """Grad-CAM of a CNN, a ViT and a Swin, none of which is told its layer or its layout."""
     maps = [GradCAM(load_network(name))(IMAGES, [CLASSES])[0] for name in NETWORKS]
     titles = {"shufflenet": "CNN (ShuffleNet)", "vit": "ViT", "swin": "Swin"}
-    return table(["", *(titles[name] for name in NETWORKS)], NAMES, [with_scene(row) for row in zip(*maps)])
+    return table([titles[name] for name in NETWORKS], NAMES, by_class(maps))
 
 
 def smoothing():
@@ -60,27 +58,24 @@ def smoothing():
         "both": {"aug_smooth": True, "eigen_smooth": True},
     }
     maps = [cam(IMAGES, [CLASSES], **way)[0] for way in ways.values()]
-    return table(["", *ways], NAMES, [with_scene(row) for row in zip(*maps)])
+    return table(ways, NAMES, by_class(maps))
 
 
 def guided():
     """Guided backpropagation, Grad-CAM and their product."""
     model = load_network()
-    maps = GradCAM(model)(IMAGES, [CLASSES])[0]
     rows = []
-    for heat, label in zip(maps, CLASSES):
+    for label, heat in zip(CLASSES, GradCAM(model)(IMAGES, [CLASSES])[0], strict=True):
         gradients = GuidedBackpropReLUModel(model)(IMAGES, label)
-        rows.append(
-            [SCENE.image, deprocess_image(gradients), overlay(heat), deprocess_image(heat[..., None] * gradients)]
-        )
-    return table(["", "guided backpropagation", "Grad-CAM", "guided Grad-CAM"], NAMES, rows)
+        rows.append([deprocess_image(gradients), overlay(heat), deprocess_image(heat[..., None] * gradients)])
+    return table(["guided backpropagation", "Grad-CAM", "guided Grad-CAM"], NAMES, rows)
 
 
 def layers():
     """Grad-CAM and LayerCAM at layers from early to late, for the first class."""
     model, names = load_network(), ["stage2", "stage3", "stage4", "conv5"]
-    rows = [[method(model, name)(IMAGES, CLASSES[:1])[0] for name in names] for method in (GradCAM, LayerCAM)]
-    return table(["", *names], ["Grad-CAM", "LayerCAM"], [with_scene(row) for row in rows])
+    rows = [[overlay(method(model, name)(IMAGES, CLASSES[0])[0]) for name in names] for method in (GradCAM, LayerCAM)]
+    return table(names, ["Grad-CAM", "LayerCAM"], rows)
 
 
 def overlay(heat):
@@ -88,13 +83,14 @@ def overlay(heat):
     return show_cam_on_image(SCENE.image / 255, heat, use_rgb=True)
 
 
-def with_scene(maps):
-    """The scene, and each map on it."""
-    return [SCENE.image, *map(overlay, maps)]
+def by_class(maps):
+    """From the maps of all classes, for each column, to a row of overlays for each class."""
+    return [[overlay(heat) for heat in row] for row in zip(*maps, strict=True)]
 
 
 def table(titles, names, rows):
-    """Pictures in rows and columns, with a title over each column and a name at the left of each row."""
+    """The scene, then other pictures in each row, with titles above and the name of each row at its left."""
+    titles, rows = ["", *titles], [[SCENE.image, *row] for row in rows]
     sheet = Image.new("RGB", (MARGIN + SIDE * len(titles), MARGIN + SIDE * len(rows)), "white")
     draw = ImageDraw.Draw(sheet)
     for column, title in enumerate(titles):
