@@ -149,7 +149,8 @@ def sweep(name: str, scenes: int) -> dict[str, NDArray[Any]]:
     """The pointing game (n, 2) of GradCAM at every layer, by name; the automatic one stands first."""
     model, batches = load_network(name), range(scenes // BATCH)
     layers = list_layers(model, batch(0)[0])
-    names = list(dict.fromkeys([layers.best.name, *(layer.name for layer in layers)]))
+    automatic = [layers.best.name] if layers.best else []
+    names = list(dict.fromkeys([*automatic, *(layer.name for layer in layers)]))
     hits = {}
     for layer in names:
         cam = GradCAM(model, layer)
@@ -294,6 +295,7 @@ GradCAM at every layer that keeps positions, sorted by how often the peak is in 
 def draw_plot(networks: list[str]) -> None:
     """For each network a row of bars for each of three metrics."""
     import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch
 
     shown = ("box", "insertion", "road")
     figure, axes = plt.subplots(
@@ -318,7 +320,7 @@ def draw_plot(networks: list[str]) -> None:
                 ax.set_title(TITLES[network])
             if column == 0:
                 ax.set_ylabel(f"{METRICS[metric][0]}, %")
-    handles = [plt.Rectangle((0, 0), 1, 1, color=colour) for colour in colours.values()]
+    handles = [Patch(color=colour) for colour in colours.values()]
     figure.legend(handles, colours, loc="upper right", ncols=3)
     figure.tight_layout(rect=(0, 0, 1, 0.97))
     figure.savefig(PLOT, dpi=80)
@@ -337,7 +339,8 @@ def main() -> None:
     for network in arguments.networks:
         path = RESULTS / f"{network} sweep.npz"
         if not path.exists():
-            np.savez(path, **sweep(network, arguments.scenes // 5))
+            swept: Any = sweep(network, arguments.scenes // 5)
+            np.savez(path, **swept)
     for network, name, smoothing in jobs(arguments.networks, arguments.methods):
         path = result_path(network, name, smoothing)
         if not path.exists():

@@ -3,7 +3,6 @@
 import logging
 import threading
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from pytorch_grad_cam.hooks import gradients, record_outputs
+from pytorch_grad_cam.hooks import gradients, hooked, record_outputs
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
 from pytorch_grad_cam.modes import held_still
 from pytorch_grad_cam.preparation import prepare_model
@@ -211,10 +210,7 @@ def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None
             inside = _inside_attention(model, names[layer])
             found[layer] = Candidate(names[layer], layer, shape, layout, grid, inside, transform)
 
-    with ExitStack() as hooks:
-        for module in model.modules():
-            if module is not model:
-                hooks.callback(module.register_forward_hook(look).remove)
+    with hooked([module for module in model.modules() if module is not model], look):
         image.clone().run(model)
     return Candidates(list(found.values()), unclear)
 
