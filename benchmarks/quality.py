@@ -44,7 +44,7 @@ TITLES = {"shufflenet": "CNN (ShuffleNet, 8 x 8)", "vit": "ViT (16 x 16)", "swin
 SMOOTHINGS: dict[str, dict[str, bool]] = {"plain": {}, "aug": {"aug_smooth": True}, "eigen": {"eigen_smooth": True}}
 BATCH = 10
 STEPS = 8  # of deletion and insertion
-PERCENTAGES = (10, 30, 50, 70, 90)  # of ROAD
+PERCENTAGES = (20, 50, 80)  # of ROAD
 RANDOMISED = 4  # layers, from the last on
 METRICS = {
     # name: (title, whether more is better, in percent)

@@ -5,6 +5,8 @@ import importlib
 import os
 import pkgutil
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytorch_grad_cam
 from pytorch_grad_cam import METHODS
 
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 MODULES = [
     m.name for m in pkgutil.walk_packages(pytorch_grad_cam.__path__, "pytorch_grad_cam.") if "__main__" not in m.name
@@ -39,28 +42,57 @@ def test_every_method_has_a_formula_a_source_and_an_example():
 
 
 def test_python_blocks_of_the_readme(tmp_path):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
-    assert blocks
-    for block in blocks:
-        subprocess.run([sys.executable, "-c", block], cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT)
-    assert list(tmp_path.glob("*.jpg")), "the example of the README writes a picture"
+    """One after the other, as they go on from the first."""
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(blocks) > 5
+    subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT)
+    assert [path.name for path in tmp_path.iterdir()] == ["explained.jpg"]
+
+
+def test_shell_lines_of_the_readme(tmp_path):
+    """As printed, but that pretrained weights cannot be downloaded here."""
+    (block,) = re.findall(r"```\n(python cam.py.*?)```", README, re.S)
+    shutil.copy(ROOT / "examples" / "both.png", tmp_path / "cat.jpg")
+    for line in block.splitlines():
+        _, script, *arguments = shlex.split(line)
+        offline = [] if "--help" in arguments else ["--weights", "random"]
+        if "--model" not in arguments and offline:
+            offline += ["--model", "demo"]
+        command = [sys.executable, ROOT / script, *arguments, *offline]
+        done = subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT, capture_output=True)
+        assert done.stdout
+    assert len(list((tmp_path / "output").iterdir())) == 3 + 2 * 3
+
+
+def test_what_the_readme_links_to_is_there():
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(targets) > 10
+    for target in targets:
+        assert target.startswith("https://") or (ROOT / target).exists(), target
+
+
+def test_the_pictures_of_the_readme_are_those_that_the_gallery_makes(tmp_path):
+    gallery = ROOT / "usage_examples" / "gallery.py"
+    command = [sys.executable, gallery, "--output-dir", tmp_path]
+    subprocess.run(command, check=True, timeout=300, env=ENVIRONMENT, capture_output=True)
+    for picture in re.findall(r"\(examples/(.*?)\)", README):
+        made, shown = (cv2.imread(str(folder / picture)).astype(float) for folder in (tmp_path, ROOT / "examples"))
+        assert made.shape == shown.shape
+        assert abs(made - shown).mean() < 1, picture  # other machines round otherwise
 
 
 def test_the_readme_lists_every_method():
-    readme = (ROOT / "README.md").read_text("utf-8")
     for method in METHODS.values():
-        assert f"`{method.__name__}`" in readme
+        assert f"`{method.__name__}`" in README
 
 
-@pytest.mark.parametrize("example", sorted((ROOT / "usage_examples").glob("*.py")), ids=lambda path: path.name)
+@pytest.mark.parametrize("example", sorted((ROOT / "usage_examples").glob("*_example.py")), ids=lambda path: path.name)
 def test_usage_examples(example, tmp_path):
-    arguments = ["--weights", "random"] if "--weights" in example.read_text("utf-8") else []
-    command = [sys.executable, example, *arguments]
+    command = [sys.executable, example, "--weights", "random"]
     done = subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT, capture_output=True)
     (picture,) = tmp_path.iterdir()
     assert cv2.imread(str(picture)).std() > 10
-    if arguments:
-        assert picture.name in done.stdout.decode()
+    assert picture.name in done.stdout.decode()
 
 
 @pytest.mark.parametrize("method", ["layercam", "eigencam"])

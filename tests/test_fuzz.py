@@ -170,7 +170,7 @@ def check(outcomes, method, rank, kinds, cut, size, batch, seed):
         # Where two components are as large, or a channel's sum is but rounding, the literal way has nothing to go by.
         if np.isfinite(expected).all() and scale > 1e-9 and well_posed(method, network, image):
             assert np.abs(found - expected).max() <= 1e-6 * scale
-            outcomes["maps equal to the literal formula"] += 1
+            outcomes["images whose map equals the literal formula"] += 1
 
 
 def well_posed(method, network, image):
