@@ -1,4 +1,4 @@
-"""How good the maps are where the truth is known: writes docs/quality.md and docs/quality.png.
+"""How good the maps are where the truth is known: writes docs/quality.md, docs/quality.png and the README's scores.
 
     python benchmarks/quality.py                                    # all of it: hours on two cores
     python benchmarks/quality.py --networks vit --methods gradcam   # a part of it; the page is written of all there is
@@ -39,6 +39,7 @@ from pytorch_grad_cam.metrics import (
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "build" / "quality"
 PAGE = ROOT / "docs" / "quality.md"
+README = ROOT / "README.md"
 PLOT = ROOT / "docs" / "quality.png"
 TITLES = {"shufflenet": "CNN (ShuffleNet, 8 x 8)", "vit": "ViT (16 x 16)", "swin": "Swin (8 x 8)"}
 SMOOTHINGS: dict[str, dict[str, bool]] = {"plain": {}, "aug": {"aug_smooth": True}, "eigen": {"eigen_smooth": True}}
@@ -292,6 +293,19 @@ GradCAM at every layer that keeps positions, sorted by how often the peak is in 
     draw_plot(networks)
 
 
+def write_readme() -> None:
+    """Put the pointing game of each plain method into the last columns of the README's table of methods."""
+    lines = README.read_text("utf-8").splitlines()
+    for name, method in METHODS.items():
+        paths = [result_path(network, name, "plain") for network in NETWORKS]
+        figures = [f"{100 * np.load(path)['box'].mean():.0f} %" if path.exists() else "" for path in paths]
+        for number, line in enumerate(lines):
+            if line.startswith(f"| `{method.__name__}` |"):
+                kept = line.strip("| ").split(" | ")[:4]
+                lines[number] = f"| {' | '.join([*kept, *figures])} |"
+    README.write_text("\n".join(lines) + "\n", "utf-8")
+
+
 def draw_plot(networks: list[str]) -> None:
     """For each network a row of bars for each of three metrics."""
     import matplotlib.pyplot as plt
@@ -350,6 +364,7 @@ def main() -> None:
             np.savez(path, **figures)
             print(f"{network} {name} {smoothing}: {time.perf_counter() - start:.0f} s", flush=True)
     write_page(arguments.faithful)
+    write_readme()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 import pytorch_grad_cam
@@ -62,6 +63,19 @@ def test_shell_lines_of_the_readme(tmp_path):
         done = subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT, capture_output=True)
         assert done.stdout
     assert len(list((tmp_path / "output").iterdir())) == 3 + 2 * 3
+
+
+def test_the_scores_of_the_readme_are_those_of_the_laboratory():
+    page = (ROOT / "docs" / "quality.md").read_text("utf-8")
+    measured = {}
+    for section in page.split("\n## ")[1:4]:
+        for name, box in re.findall(r"^\| (\w+) \| plain \| \d+ \| ([\d.]+) ", section, re.M):
+            measured.setdefault(name, []).append(float(box))
+    for method in METHODS.values():
+        (row,) = re.findall(rf"^\| `{method.__name__}` \|.*$", README, re.M)
+        scores = [float(score) for score in re.findall(r"(\d+) %", row)]
+        assert len(scores) == 3
+        assert np.allclose(scores, measured[method.__name__], atol=0.51)
 
 
 def test_what_the_readme_links_to_is_there():
