@@ -69,6 +69,10 @@ class Inputs:
         """The arguments for one image."""
         return self._each(lambda tensor: tensor[index : index + 1])
 
+    def rows(self, indices: Tensor) -> "Inputs":
+        """The arguments for images by their numbers (n,), each as often as it is named."""
+        return self._each(lambda tensor: tensor[indices])
+
     def copies(self, count: int) -> "Inputs":
         """The arguments for copies of one image, which share their memory."""
         return self._each(lambda tensor: tensor.expand(count, *tensor.shape[1:]))

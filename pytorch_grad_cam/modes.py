@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -57,8 +57,9 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
         yield
 
 
-# Shared by all threads, as the stance of torch.compile is: how many blocks need it, and what gives the old one back.
-_eager_blocks: list[ExitStack] = []
+# Shared by all threads, as the stance of torch.compile is: the blocks that need it, and what gives the old one back.
+_eager_blocks: set[object] = set()
+_eager_stances: list[Any] = []
 _eager_lock = threading.Lock()
 
 
@@ -77,18 +78,21 @@ def eager_mode(model: nn.Module) -> Iterator[None]:
     if not (compiled and hasattr(torch.compiler, "set_stance")):  # since PyTorch 2.6
         yield
         return
-    with _eager_lock:
-        outermost = _eager_blocks[0] if _eager_blocks else ExitStack()
-        if not _eager_blocks:
-            outermost.enter_context(torch.compiler.set_stance("force_eager"))
-        _eager_blocks.append(outermost)
-    try:
-        yield
-    finally:
+    block = object()
+
+    def leave() -> None:
         with _eager_lock:
-            _eager_blocks.pop()
+            _eager_blocks.discard(block)
+            while _eager_stances and not _eager_blocks:
+                _eager_stances[-1].__exit__(None, None, None)
+                _eager_stances.pop()
+
+    with undone_by(leave):
+        with _eager_lock:
             if not _eager_blocks:
-                outermost.close()
+                _eager_stances.append(torch.compiler.set_stance("force_eager"))
+            _eager_blocks.add(block)
+        yield
 
 
 HALF_PRECISION = (torch.float16, torch.bfloat16)

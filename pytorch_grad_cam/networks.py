@@ -271,6 +271,8 @@ def _with_weights(build: Callable[..., nn.Module], weights: str, count: int) -> 
     try:
         if len(heads) == 1 and (head := heads.pop())[0] == count:
             count = head[1]
+            if count == 0:
+                raise NetworkError(f"{weights!r} has a head of 0 classes")
             model = build(num_classes=count)
         model.load_state_dict(state)
     # What the constructors of models raise for a number of classes that they do not expect is an open set, too.

@@ -413,10 +413,10 @@ def test_float32_half_precision_and_inference_mode(pictures, maps, metric):
 def test_what_does_not_go_together_is_an_error(net, pictures, maps, metric):
     for wrong, message in (
         (maps[:, 0, :6], r"maps have shape \(3, 6, 16\) for pictures of 12 x 16"),
-        (maps[:2, 0], r"maps have shape \(2, 12, 16\) for 3 pictures"),
+        (maps[:2, 0], r"maps have shape \(2, 12, 16\) for an input \(3, 3, 12, 16\), which is 3"),
         (maps, "2 maps and 1 targets"),
         (maps[:, 0] * torch.nan, "NaN"),
-        (maps[None], "for 3 pictures|expected"),
+        (maps[None], "3 pictures|expected"),
     ):
         with pytest.raises(ValueError, match=message):
             metric(net, pictures, wrong, 1)
@@ -438,3 +438,88 @@ def test_other_numbers_of_axes(maps):
         road_curve(series, torch.randn(2, 3, 20), torch.rand(2, 20), 1)
     with pytest.raises(ValueError, match="blur"):
         insertion(series, torch.randn(2, 3, 20), torch.rand(2, 20), 1)
+
+
+class Scaled(torch.nn.Module):
+    """A network with another argument for each image."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, pictures, factors):
+        return self.net(pictures) * factors
+
+
+@every_metric
+@pytest.mark.parametrize("batch_size", [None, 2])
+def test_other_arguments_go_with_their_pictures(net, pictures, maps, metric, batch_size):
+    factors = torch.tensor([[1.0], [5.0], [-2.0]], dtype=torch.float64)
+    found = metric(Scaled(net), (pictures, factors), maps, CLASSES, batch_size=batch_size)
+    for i in range(3):
+        alone = metric(Scaled(net), (pictures[i : i + 1], factors[i : i + 1]), maps[i : i + 1], CLASSES[i : i + 1])
+        assert torch.allclose(found[i].double(), alone[0].double(), atol=1e-6)
+
+
+def test_what_is_no_number_is_no_good_figure(net, pictures, maps):
+    assert average_drop(net, pictures * torch.nan, maps, CLASSES).isnan().all()
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+@pytest.mark.parametrize("targets", [1, [[0, 1], [2, 3]]])
+def test_randomisation_of_series_and_volumes(axes, targets):
+    network, given = ConvNet(axes=axes).eval(), torch.randn(2, 3, *[8] * axes)
+    stages = cascading_randomisation(network, GradCAM, given, targets, target_layers="features")
+    assert stages.similarity.shape == (4, 2) if targets == 1 else (4, 2, 2)
+
+
+def test_randomisation_in_inference_mode(net, pictures):
+    expected = cascading_randomisation(net, GradCAM, pictures, 1, "features").similarity
+    with torch.inference_mode():
+        assert torch.equal(cascading_randomisation(net, GradCAM, pictures, 1, "features").similarity, expected)
+
+
+def test_randomisation_of_parametrised_and_shared_weights():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 4, 3), torch.nn.Conv2d(4, 4, 3))
+    torch.nn.utils.parametrizations.weight_norm(network[0])
+    network[2].weight = network[1].weight
+    model = torch.nn.Sequential(network, torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten())
+    stages = cascading_randomisation(model, GradCAM, torch.randn(1, 3, 8, 8), 1, target_layer="0.2")
+    assert stages.layers == ("0.2", "0.1", "0.0")
+    one = cascading_randomisation(model, GradCAM, torch.randn(1, 3, 8, 8), 1, "0.2", layers="0.1")
+    assert one.layers == ("0.1",)
+
+
+def test_an_instance_for_a_class(net, pictures):
+    with pytest.raises(TypeError, match="expected the class GradCAM"):
+        cascading_randomisation(net, GradCAM(net), pictures)
+
+
+@pytest.mark.parametrize("value", [0.5, np.full((3, 1, 1), 0.5), torch.full((3, 1, 1), 0.5)])
+def test_a_baseline_is_any_value_that_broadcasts(net, pictures, maps, value):
+    expected = deletion(net, pictures, maps, CLASSES, baseline=torch.full((1,), 0.5)).scores
+    assert torch.equal(deletion(net, pictures, maps, CLASSES, baseline=value).scores, expected)
+
+
+def test_numbers_that_are_none_are_errors(net, pictures, maps):
+    one = maps[:, 0]
+    for call, error, message in (
+        (lambda: sensitivity_n(net, pictures, one, n=3.5), ValueError, "n is 3.5"),
+        (lambda: sensitivity_n(net, pictures, one, n=3, samples=1), ValueError, "samples are 1, expected"),
+        (lambda: road_combined(net, pictures, one, percentages=50), ValueError, "percentages are 50"),
+        (lambda: road_curve(net, pictures, one, percentages=["a"]), ValueError, "percentages are"),
+        (lambda: deletion(net, pictures, one + 0j), TypeError, "complex"),
+        (lambda: deletion(net, pictures, None), TypeError, "NoneType"),
+        (lambda: deletion(net, pictures, "map"), TypeError, "str"),
+        (lambda: deletion(net, pictures[0], one[0]), ValueError, "which is 3 pictures"),
+        (lambda: linear_imputation(pictures.byte(), one > 0), ValueError, "torch.uint8"),
+        (lambda: linear_imputation(pictures[:0], one[:0] > 0), ValueError, "no axis of 0"),
+        (lambda: linear_imputation(pictures, one > 0, (1, 1, np.inf)), ValueError, "weights"),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+    percentages = iter([20, 50])
+    assert torch.equal(
+        road_combined(net, pictures, one, noise=0, percentages=percentages),
+        road_combined(net, pictures, one, noise=0, percentages=[20, 50]),
+    )

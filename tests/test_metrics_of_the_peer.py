@@ -182,3 +182,11 @@ def test_results_are_those_of_the_peer(request, tmp_path):
         print(f"{name}: at most {off:.1e} off")
         assert off <= 1e-5, name
         assert expected[name].std() > 1e-3, "there is something to compare"
+
+
+@pytest.mark.parametrize("percentiles", [[], [200], 20, ["most"]])
+def test_percentiles_that_are_none(percentiles):
+    with pytest.raises(ValueError, match="percentages are"):
+        ROADCombined(percentiles)
+    with pytest.raises(ValueError, match="percentages are"):
+        ROADMostRelevantFirst("foo")

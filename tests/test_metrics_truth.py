@@ -152,3 +152,35 @@ def test_errors_say_what_was_given():
         box_from_map(heat, region="best")
     with pytest.raises(ValueError, match="NaN"):
         mask_from_map(heat * torch.nan)
+
+
+def test_whatever_holds_numbers():
+    maps = np.random.default_rng(0).random((2, 6, 8))
+    masks = maps > 0.5
+    expected = mask_iou(torch.tensor(maps), torch.tensor(masks))
+    for some, truth in (
+        (list(maps), list(masks)),
+        ([torch.tensor(one) for one in maps], [torch.tensor(one) for one in masks]),
+        (maps[:, ::-1][:, ::-1], masks),
+        (maps.tolist(), masks.astype(np.uint16)),
+    ):
+        assert torch.allclose(mask_iou(some, truth), expected)
+    for wrong in (None, "map", maps + 0j):
+        with pytest.raises(TypeError, match="expected an array or tensor of real numbers"):
+            pointing_game(wrong, masks)
+    with pytest.raises(ValueError, match="list of shapes"):
+        pointing_game([maps[0], maps[1, :3]], masks)
+    with pytest.raises(ValueError, match="masks or boxes hold NaN"):
+        pointing_game(maps, masks * np.nan)
+
+
+def test_energy_of_any_size():
+    assert energy_pointing_game(torch.full((300, 300), 3e37), [0, 0, 300, 150]) == 0.5
+    assert energy_pointing_game(torch.full((4, 4), 1e-30), [0, 0, 4, 2]) == 0.5
+
+
+def test_a_peak_that_float32_cannot_tell():
+    map = np.zeros((6, 6))
+    map[0, 0], map[4, 4] = 1, 1 + 1e-12
+    assert box_from_map(map, 1.0, "strongest").tolist() == [4, 4, 5, 5]
+    assert box_from_map(np.full((2, 2), 1e-50), region="strongest").tolist() == [0, 0, 2, 2]

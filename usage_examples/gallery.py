@@ -13,7 +13,7 @@ from pytorch_grad_cam import METHODS, GradCAM, GuidedBackpropReLUModel, LayerCAM
 from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
 from pytorch_grad_cam.demo.scenes import both
 from pytorch_grad_cam.utils.image import deprocess_image, show_cam_on_image
-from pytorch_grad_cam.utils.pictures import encode_jpeg
+from pytorch_grad_cam.utils.pictures import encode_jpeg, write_whole
 
 SCENE = both()
 IMAGES = to_input(SCENE.image)
@@ -27,10 +27,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output-dir", type=Path, default=Path(__file__).parents[1] / "examples")
     folder = parser.parse_args().output_dir
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"cannot write to {folder}: {error.strerror}")
     for picture in (methods, networks, smoothing, guided, layers):
         path = folder / f"{picture.__name__}.jpg"
-        path.write_bytes(encode_jpeg(picture()))
+        write_whole({path: encode_jpeg(picture())})
         print(f"{path}: {picture.__doc__}")
 
 

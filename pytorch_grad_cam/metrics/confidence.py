@@ -49,7 +49,7 @@ def average_drop(
     with questioned(model, input_tensor, maps, targets, activation, batch_size) as question:
         seen = _seen_through_maps(question)
         drop = (question.scores - seen).clamp(min=0)
-        return question.answer(torch.where(drop > 0, drop / question.scores.abs(), 0).nan_to_num(0, 0, 0))
+        return question.answer(torch.where(question.scores == 0, 0, drop / question.scores.abs()))
 
 
 def increase_in_confidence(

@@ -5,13 +5,15 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pytorch_grad_cam.base_cam import check_count
 from pytorch_grad_cam.metrics.questions import Activation, Question, questioned
 from pytorch_grad_cam.metrics.ranking import rank_pixels
+from pytorch_grad_cam.utils.regions import real_numbers
 
-Baseline = Literal["zeros", "mean", "blur"] | Tensor
+Baseline = Literal["zeros", "mean", "blur"] | Tensor | NDArray[Any] | float
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +50,7 @@ def deletion(
     Petsiuk et al. (RISE), 2018, section 4.2, https://arxiv.org/abs/1806.07421
 
     Differs from the paper: nothing; of pixels of one value the first in reading order goes first, so that each step
-    changes `step` pixels exactly, the last one what is left.
+    changes `step` pixels exactly, the last one what is left, and counts in the area by its share.
 
     Args:
         model: left as it was found.
@@ -57,7 +59,7 @@ def deletion(
         targets: as a method takes them; None is the best class of each picture.
         step: how many pixels go at once; None is the width of the picture, as in the authors' code.
         baseline: what is put in their place: "zeros" of the preprocessed input, the "mean" of each channel of the
-            picture, its "blur", or a tensor that broadcasts to the input.
+            picture, its "blur", or a number, array or tensor that broadcasts to the input.
         activation: of the scores of classes: "softmax" as in the paper, "sigmoid", or None for raw scores.
         batch_size: how many copies run at once; None is 32.
 
@@ -86,8 +88,11 @@ def insertion(
 ) -> Curve:
     """The score as pixels are put back into a blurred picture, the most relevant first; a high area is good.
 
-    The blur is a Gaussian of 5 pixels, cut off after 5 pixels, as in the authors' code; beyond the border the picture
-    is continued by its edge. Source and arguments are those of `deletion`; baseline is the picture to begin with.
+    Source and arguments are those of `deletion`; baseline is the picture to begin with.
+
+    Differs from the authors' code: the blur is a Gaussian of standard deviation 5, cut off after 5 pixels, and beyond
+    the border the picture is continued by its edge; theirs is flatter, and darkens the border. Areas compare with those
+    measured here, not with published ones.
 
     Example:
         >>> insertion(model, images, torch.rand(2, 32, 32), targets=1, step=256).scores.shape
@@ -116,12 +121,13 @@ def blur(pictures: Tensor, sigma: float = 5, radius: int = 5) -> Tensor:
 
 def baseline_pictures(baseline: Baseline, pictures: Tensor) -> Tensor:
     """What pictures (B, C, *S) are without any of their pixels, of the same shape."""
-    if isinstance(baseline, Tensor):
+    if not isinstance(baseline, str):
+        given = real_numbers(baseline, "baseline")
         try:
-            return baseline.to(pictures).expand_as(pictures)
+            return given.to(pictures).expand_as(pictures)
         except RuntimeError:
             raise ValueError(
-                f"baseline has shape {tuple(baseline.shape)}, expected one that broadcasts to the input "
+                f"baseline has shape {tuple(given.shape)}, expected one that broadcasts to the input "
                 f"{tuple(pictures.shape)}"
             ) from None
     if baseline == "zeros":
@@ -132,7 +138,7 @@ def baseline_pictures(baseline: Baseline, pictures: Tensor) -> Tensor:
         return blur(pictures)
     raise ValueError(
         f'baseline is {baseline!r} for pictures {tuple(pictures.shape)}, expected "zeros", "mean", "blur" of '
-        "(B, C, H, W), or a tensor"
+        "(B, C, H, W), or values"
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytorch_grad_cam.utils.regions import mask_from_box, real_numbers
+
 
 def as_maps(maps: Any, size: Sequence[int] | None = None, device: torch.device | None = None) -> Tensor:
     """Maps as float32, or float64 where they are: (..., *size), checked.
@@ -18,7 +20,7 @@ def as_maps(maps: Any, size: Sequence[int] | None = None, device: torch.device |
     Raises:
         ValueError: if they have another shape, or hold what is not finite.
     """
-    tensor = torch.as_tensor(maps).detach().to(device)
+    tensor = real_numbers(maps, "maps").to(device)
     if size is not None and tuple(tensor.shape[-len(size) :]) != tuple(size):
         raise ValueError(
             f"maps have shape {tuple(tensor.shape)} for pictures of {' x '.join(map(str, size))}, expected one value "
@@ -42,9 +44,9 @@ def as_truth(truth: Any, maps: Tensor) -> Tensor:
     Raises:
         ValueError: if the shapes do not go together, or a mask or box holds no pixel.
     """
-    from pytorch_grad_cam.utils.regions import mask_from_box
-
-    given = torch.as_tensor(truth).to(maps.device)
+    given = real_numbers(truth, "masks or boxes").to(maps.device)
+    if given.isnan().any():
+        raise ValueError("masks or boxes hold NaN, expected numbers")
     if given.shape == maps.shape:
         masks = given != 0
     elif given.shape == (*maps.shape[:-2], 4):

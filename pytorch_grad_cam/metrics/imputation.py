@@ -7,6 +7,7 @@ multigrid cycle in float32: on each coarser grid a cell of 2 x 2 stands for its 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,11 @@ def linear_imputation(pictures: Tensor, removed: Tensor, weights: Weights = ROAD
             f"pictures have shape {tuple(pictures.shape)} and removed is {removed.dtype} {tuple(removed.shape)}, "
             "expected (N, C, H, W) and torch.bool (N, H, W)"
         )
-    if len(weights) != 3 or not all(weight > 0 for weight in weights):
+    if not pictures.is_floating_point() or 0 in pictures.shape:
+        raise ValueError(
+            f"pictures are {pictures.dtype} {tuple(pictures.shape)}, expected floating point, no axis of 0"
+        )
+    if len(weights) != 3 or not all(0 < weight < inf for weight in weights):
         raise ValueError(f"weights are {weights}, expected three above 0: horizontal, vertical, diagonal")
     if not pictures.isfinite().all():
         raise ValueError("pictures hold NaN or infinity, expected numbers")

@@ -135,6 +135,7 @@ class AveragerAcrossThresholds:
         imputer: Callable[[float], Callable[..., Any]],
         percentiles: Sequence[float] = (10, 20, 30, 40, 50, 60, 70, 80, 90),
     ) -> None:
+        pixel_counts(percentiles, 1)
         self.imputer = imputer
         self.percentiles = percentiles
 

@@ -59,7 +59,7 @@ class Question:
         for some in numbers.split(self.batch_size):
             cases = some // steps
             pictures = change(cases, some % steps).to(self.inputs.pictures.dtype)
-            outputs = self.inputs.with_pictures(pictures).run(self.model)
+            outputs = self.inputs.rows(cases // self.scores.shape[1]).with_pictures(pictures).run(self.model)
             targets = Targets(tuple(rows[case] for case in cases.tolist()))
             parts.append(_scores(targets, outputs, len(some), self.activation))
         return torch.cat(parts).view(*self.scores.shape, steps)
@@ -99,8 +99,8 @@ def questioned(
         several = values.ndim == len(space) + 2
         if len(values) != batch or values.ndim not in (len(space) + 1, len(space) + 2):
             raise ValueError(
-                f"maps have shape {tuple(values.shape)} for {batch} pictures, expected {(batch, *space)}, or "
-                f"{(batch, 'K', *space)} for K targets of each"
+                f"maps have shape {tuple(values.shape)} for an input {tuple(inputs.pictures.shape)}, which is {batch} "
+                f"pictures; expected {(batch, *space)}, or {(batch, 'K', *space)} for K targets of each"
             )
         outputs = inputs.clone().run(model)  # it may change its input in place
         resolved = resolve_targets(targets, outputs, batch)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from math import floor
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +32,7 @@ def rank_pixels(maps: Tensor, first: str = "most") -> Tensor:
     return torch.empty_like(order).scatter_(1, order, places).view(maps.shape)
 
 
-def pixel_counts(percentages: Iterable[float], pixels: int) -> list[int]:
+def pixel_counts(percentages: Any, pixels: int) -> list[int]:
     """How many of the pixels each percentage is, to the nearest whole one, halves up.
 
     Raises:
@@ -40,7 +42,7 @@ def pixel_counts(percentages: Iterable[float], pixels: int) -> list[int]:
         >>> pixel_counts([0, 12.5, 90], pixels=20)
         [0, 3, 18]
     """
-    percentages = list(percentages)
-    if not percentages or not all(0 <= percentage <= 100 for percentage in percentages):
-        raise ValueError(f"percentages are {percentages}, expected at least one, each from 0 to 100")
-    return [floor(pixels * percentage / 100 + 0.5) for percentage in percentages]
+    given = list(percentages) if isinstance(percentages, Iterable) else []
+    if not given or not all(isinstance(one, Real) and 0 <= float(one) <= 100 for one in given):
+        raise ValueError(f"percentages are {percentages!r}, expected a list of at least one, each from 0 to 100")
+    return [floor(pixels * float(one) / 100 + 0.5) for one in given]

@@ -4,7 +4,7 @@
 path and calls.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -108,7 +108,8 @@ def road_combined(
         torch.Size([2])
     """
     with questioned(model, input_tensor, maps, targets, activation, batch_size) as question:
-        least, most = (_road(question, first, percentages, noise, generator).mean(2) for first in ("least", "most"))
+        shares = list(percentages) if isinstance(percentages, Iterable) else percentages
+        least, most = (_road(question, first, shares, noise, generator).mean(2) for first in ("least", "most"))
         return question.answer((least - most) / 2)
 
 

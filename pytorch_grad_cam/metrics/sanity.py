@@ -58,11 +58,12 @@ def cascading_randomisation(
         targets: as the class takes them; None is the best class of the trained model.
         target_layers: as the class takes them.
         layers: names of those to randomise, in this order, of each the parameters that it holds itself; None is all,
-            from the last in `model.named_modules()` to the first.
+            from the last in `model.named_parameters()` to the first. What two layers share is the first one's.
         seed: of what is drawn, the same on every device.
         options: of the class.
 
     Raises:
+        TypeError: if method is a CAM of a model and not its class.
         ValueError: if a name is no layer with parameters, or the model has none.
 
     Example:
@@ -73,18 +74,25 @@ def cascading_randomisation(
         >>> stages.similarity.shape
         torch.Size([4, 2])
     """
-    holders = [name for name, module in model.named_modules() if list(module.parameters(recurse=False))]
-    names = tuple(reversed(holders) if layers is None else layers)
+    if isinstance(method, BaseCAM):
+        raise TypeError(f"method is a {type(method).__name__} of one model, expected the class {type(method).__name__}")
+    holders = _holders(model)
+    names = tuple(reversed(holders) if layers is None else [layers] if isinstance(layers, str) else layers)
     if not names or not set(names) <= set(holders):
         raise ValueError(f"layers are {names}, expected names of layers that hold parameters: {', '.join(holders)}")
+    with torch.inference_mode(False):  # what is made there cannot be differentiated
+        stage = copy.deepcopy(model)
     explain: Callable[[nn.Module], Any]
+    axes = 2
     if isinstance(method, type):
         cam = method(model, target_layers, **options)
+        options.pop("target_layer", None)
         explanation = cam.explain(input_tensor, targets)
         found = [layer_name(cam.model, layer) for layer in cam.target_layers or ()]
         fixed = explanation.targets
         several = fixed is not None and fixed.several
         original = explanation.maps if several else explanation.maps[:, 0]
+        axes = len(explanation.evidence[0].spatial)
 
         def explain(stage: nn.Module) -> Any:
             return method(stage, found, **options)(input_tensor, fixed)
@@ -92,19 +100,32 @@ def cascading_randomisation(
         explain = method
         original = explain(model)
     original = as_maps(original).cpu()
-    stage = copy.deepcopy(model)
+    parameters = dict(stage.named_parameters())
     generator = torch.Generator().manual_seed(seed)
     similarity = []
     for name in names:
-        for parameter in stage.get_submodule(name).parameters(recurse=False):
-            _randomise(parameter, generator)
+        for parameter in holders[name]:
+            _randomise(parameters[parameter], generator)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", BlankMapWarning)  # it is what a correlation of 0 says
             maps = as_maps(explain(stage)).cpu()
         if maps.shape != original.shape:
             raise ValueError(f"maps of a randomised model have shape {tuple(maps.shape)}, not {tuple(original.shape)}")
-        similarity.append(rank_correlation(maps, original))
+        similarity.append(rank_correlation(*(m.flatten(-axes).unsqueeze(-2) for m in (maps, original))))
     return Randomisation(names, torch.stack(similarity))
+
+
+def _holders(model: nn.Module) -> dict[str, list[str]]:
+    """The names of the parameters of each layer that holds some; one that two layers share is the first one's.
+
+    What a parametrisation, such as weight_norm, keeps in modules of its own is the layer's.
+    """
+    holders: dict[str, list[str]] = {}
+    for name, _ in model.named_parameters():
+        owner = name.rpartition(".")[0]
+        owner = "" if owner.startswith("parametrizations.") else owner.partition(".parametrizations.")[0]
+        holders.setdefault(owner, []).append(name)
+    return holders
 
 
 def rank_correlation(first: Any, second: Any) -> Tensor:

@@ -1,5 +1,6 @@
 """Sensitivity-n: whether what a map says of pixels is what their removal does."""
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -57,7 +58,8 @@ def sensitivity_n(
     with questioned(model, input_tensor, maps, targets, activation, batch_size) as question:
         values = question.maps.flatten(1).double()
         pixels = values.shape[1]
-        if not (0 < n <= pixels and samples > 1):
+        counts: tuple[Any, ...] = (n, samples)
+        if not (all(isinstance(count, Integral) for count in counts) and 0 < n <= pixels and samples > 1):
             raise ValueError(f"n is {n} of {pixels} pixels and samples are {samples}, expected 1 to all, and 2 or more")
         order = torch.rand(samples, pixels, generator=generator).argsort(dim=1)
         removed = torch.zeros(samples, pixels, dtype=torch.bool).scatter_(1, order[:, :n], True).to(values.device)

@@ -77,9 +77,11 @@ def energy_pointing_game(maps: Any, truth: Any) -> Tensor:
     maps = as_maps(maps)
     if maps.min() < 0:
         raise ValueError(f"maps go down to {maps.min().item():.4g}, expected values of at least 0: give maps.relu()")
-    inside = (maps * as_truth(truth, maps)).sum(dim=(-2, -1))
-    everywhere = maps.sum(dim=(-2, -1))
-    return torch.where(everywhere > 0, inside / everywhere, 0)
+    masks = as_truth(truth, maps)
+    values = maps / maps.amax(dim=(-2, -1), keepdim=True)  # however large, their sum is finite
+    share = (values * masks).sum(dim=(-2, -1)) / values.sum(dim=(-2, -1))
+    result: Tensor = share.nan_to_num(0)
+    return result
 
 
 def mask_iou(maps: Any, truth: Any, threshold: float = 0.5) -> Tensor:

@@ -46,7 +46,7 @@ def mask_from_map(map: Tensor | NDArray[Any], threshold: float = 0.5) -> Tensor 
                [0, 0, 1]])
     """
     check_threshold(threshold)
-    values = torch.as_tensor(map)
+    values = real_numbers(map, "map")
     if values.ndim < 2 or 0 in values.shape:
         raise ValueError(f"map has shape {tuple(values.shape)}, expected (..., H, W), none of them 0")
     if values.isnan().any():
@@ -88,12 +88,38 @@ def box_from_map(
     """
     if region not in ("largest", "strongest"):
         raise ValueError(f'region is {region!r}, expected "largest" or "strongest"')
-    masks = mask_from_map(torch.as_tensor(map), threshold).cpu().numpy()
-    values = torch.as_tensor(map).detach().cpu().float().numpy()
+    given = real_numbers(map, "map")
+    masks = mask_from_map(given, threshold).cpu().numpy()
+    values = given.cpu().double().numpy()  # as the mask: what float32 cannot tell apart has a peak of its own
     height, width = values.shape[-2:]
     flat = zip(values.reshape(-1, height, width), masks.reshape(-1, height, width), strict=True)
     boxes = np.array([_main_box(one, mask, region) for one, mask in flat], np.int64).reshape(*values.shape[:-2], 4)
     return torch.from_numpy(boxes).to(map.device) if isinstance(map, Tensor) else boxes
+
+
+def real_numbers(values: Any, name: str) -> Tensor:
+    """Tensors, arrays, numbers, or lists of them, as one tensor that is cut off from any graph.
+
+    Raises:
+        TypeError: if they are no real numbers, naming the argument.
+        ValueError: if those in a list differ in shape.
+    """
+    if isinstance(values, list | tuple):
+        parts = [real_numbers(value, name) for value in values]
+        if len({part.shape for part in parts}) != 1:
+            shapes = ", ".join(str(tuple(part.shape)) for part in parts)
+            raise ValueError(f"{name} is a list of shapes {shapes or 'none'}, expected one or more of one shape")
+        return torch.stack(parts)
+    try:
+        tensor = torch.as_tensor(values if isinstance(values, Tensor) else np.ascontiguousarray(values)).detach()
+    except TypeError:
+        tensor = None
+    if tensor is None or tensor.is_complex():
+        kind = type(values).__name__ if tensor is None else str(tensor.dtype)
+        raise TypeError(f"{name} is {kind}, expected an array or tensor of real numbers")
+    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which PyTorch can hardly compute with
+        tensor = tensor.to(torch.int64)
+    return tensor if isinstance(values, Tensor | np.ndarray) else tensor.reshape(np.shape(values))
 
 
 def mask_from_box(boxes: Tensor, size: tuple[int, int]) -> Tensor:
