@@ -251,3 +251,19 @@ def test_ctrl_c_at_any_moment(method, model):
 @pytest.mark.soak
 def test_ctrl_c_at_every_moment(method, model, record_property):
     record_property(method, f"interrupted in each of {check_interrupts(method, model, step=1):,} moments of a call")
+
+
+@unheard
+def test_ctrl_c_at_any_moment_leaves_the_stance_of_the_compiler(model):
+    """Or whatever is compiled would run uncompiled ever after, without a word."""
+    from torch._dynamo import eval_frame
+
+    model.features = torch.compile(model.features, backend="eager")
+    cam = METHODS["eigencam"](model, model.frozen)
+    images = torch.randn(2, 3, 8, 8)
+    cam(images)
+    last = moments(lambda: cam(images))
+    for moment in range(1, last, 5):
+        moments(lambda: cam(images), moment)
+        gc.collect(0)
+        assert eval_frame._stance.stance == "default", f"interrupted in moment {moment} of {last}"
