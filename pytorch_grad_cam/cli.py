@@ -25,10 +25,11 @@ from pytorch_grad_cam import (
     __version__,
     list_layers,
 )
-from pytorch_grad_cam.networks import DownloadError, Network, NetworkError, Preset, load_network
+from pytorch_grad_cam.networks import DownloadError, Network, Preset, load_network
 from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.image import deprocess_image, resize, show_cam_on_image
 from pytorch_grad_cam.utils.pictures import PictureError, encode_jpeg, open_picture, write_whole
+from pytorch_grad_cam.weights import NetworkError
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -20,7 +20,7 @@ from pytorch_grad_cam.demo import evaluate, train
 from pytorch_grad_cam.demo.evaluate import measure
 from pytorch_grad_cam.demo.network import NETWORKS, build_network, load_network, to_input, weights_path
 from pytorch_grad_cam.demo.scenes import CLASSES, HELD_OUT, SIZE, TRAINING, Scene, SceneObject, both, make_scene
-from pytorch_grad_cam.networks import NetworkError
+from pytorch_grad_cam.weights import NetworkError
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "both.png"
 

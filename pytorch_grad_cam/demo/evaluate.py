@@ -10,7 +10,7 @@ from torch import nn
 
 from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
 from pytorch_grad_cam.demo.scenes import CLASSES, HELD_OUT, make_scene
-from pytorch_grad_cam.networks import NetworkError
+from pytorch_grad_cam.weights import NetworkError
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torchvision.models.vision_transformer import ConvStemConfig
 
 from pytorch_grad_cam.demo.scenes import CLASSES, SIZE, Pixels
-from pytorch_grad_cam.networks import NetworkError
+from pytorch_grad_cam.weights import NetworkError
 
 # Those of ImageNet, so that a picture is prepared for these networks as for any other.
 MEAN = (0.485, 0.456, 0.406)
