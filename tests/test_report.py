@@ -252,7 +252,7 @@ class Reader:
 
     @property
     def shown(self):
-        titles = "[...document.querySelectorAll('.card:not([hidden]) h2')]"
+        titles = "[...document.querySelectorAll('.card h2')]"
         return self.js(titles + ".map((title) => title.textContent.toWellFormed())")
 
     @property
