@@ -285,6 +285,23 @@ def test_pictures_and_overlays_stand_side_by_side(reader):
     assert reader.chromium.get_log("browser") == []
 
 
+@pytest.mark.parametrize(
+    ("others", "above", "beneath"),
+    [
+        ({"score": 2.0001}, "catscore 2", ["GradCAM", "LayerCAM"]),
+        ({"score": 3}, "cat", ["GradCAM: cat, 2", "LayerCAM: cat, 3"]),
+        ({"class_name": "dog"}, "cat / dog", ["GradCAM: cat, 2", "LayerCAM: dog, 2"]),
+        ({"class_name": None, "score": None, "error": "out of memory"}, "catscore 2", ["GradCAM", "LayerCAM"]),
+    ],
+    ids=["rounding", "score", "class", "failed"],
+)
+def test_class_and_score_stand_above_what_shares_them(chromium, tmp_path, others, above, beneath):
+    write_table(tmp_path, [row("a.png", score=2), row("a.png", method="layercam", **{"score": 2} | others)])
+    reader = Reader(chromium, write_report(tmp_path), tmp_path / "alone")
+    assert reader.js("document.querySelector('.verdict').textContent") == above
+    assert reader.js("[...document.querySelectorAll('figcaption')].map((c) => c.textContent)") == beneath
+
+
 def test_filters(reader):
     assert reader.count == "3 of 3 pictures"
     for element, value, expected in [
