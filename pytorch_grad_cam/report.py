@@ -64,7 +64,7 @@ def write_report(folder: Path, root: Path | None = None, *, side: int = 256) -> 
     page = {"title": folder.resolve().name, "methods": methods, "pictures": entries}
 
     report = folder / "report.html"
-    write_whole({report: b"".join(_render(page, thumbnails))})
+    write_whole({report: _render(page, thumbnails)})
     return report
 
 
