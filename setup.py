@@ -20,7 +20,7 @@ setup(
     license="MIT",
     python_requires=">=3.10",
     packages=find_packages(include=["pytorch_grad_cam", "pytorch_grad_cam.*"]),
-    package_data={"pytorch_grad_cam": ["py.typed"], "pytorch_grad_cam.demo": ["*.pt"]},
+    package_data={"pytorch_grad_cam": ["py.typed", "report.html"], "pytorch_grad_cam.demo": ["*.pt"]},
     install_requires=["torch>=2.1", "torchvision>=0.16", "numpy", "opencv-python", "ttach", "tqdm"],
     extras_require={"test": TEST, "bench": BENCH, "docs": ["matplotlib", *BENCH]},
     entry_points={"console_scripts": ["grad-cam = pytorch_grad_cam.cli:main"]},

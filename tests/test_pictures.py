@@ -174,6 +174,19 @@ def test_write_whole_replaces(tmp_path):
     assert path.stat().st_mode & 0o444 == 0o444 & ~_umask()
 
 
+def test_a_file_in_pieces_is_written_whole_or_not_at_all(tmp_path):
+    def pieces(count):
+        yield from (b"piece " for _ in range(count))
+        if count > 2:
+            raise KeyboardInterrupt
+
+    write_whole({tmp_path / "page": pieces(2)})
+    with pytest.raises(KeyboardInterrupt):
+        write_whole({tmp_path / "page": pieces(3)})
+    assert (tmp_path / "page").read_bytes() == b"piece piece "
+    assert os.listdir(tmp_path) == ["page"]
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     (tmp_path / "taken" / "inside").mkdir(parents=True)
     with pytest.raises(OSError, match="taken"):

@@ -3,7 +3,7 @@
 import io
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from errno import EISDIR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,10 +72,10 @@ def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def write_whole(files: Mapping[Path, bytes]) -> None:
+def write_whole(files: Mapping[Path, bytes | Iterable[bytes]]) -> None:
     """Write files such that nobody, at no time, finds a part of one under its name.
 
-    None appears before all of them are on the disk.
+    None appears before all of them are on the disk. A large one may come in pieces.
 
     Raises:
         OSError: if one cannot be written; then none is.
@@ -85,7 +85,9 @@ def write_whole(files: Mapping[Path, bytes]) -> None:
         for temporary, path in unfinished.items():
             if path.is_dir():
                 raise IsADirectoryError(EISDIR, f"{path.name!r} is a folder", str(path))
-            temporary.write_bytes(files[path])
+            content = files[path]
+            with temporary.open("wb") as file:
+                file.writelines([content] if isinstance(content, bytes) else content)
         for temporary, path in unfinished.items():
             os.replace(temporary, path)
     finally:
