@@ -90,7 +90,7 @@ def explain_dataset(
         0 GradCAM (32, 32)
         1 GradCAM (32, 32)
     """
-    cams = [cam] if isinstance(cam, BaseCAM) else list(cam)
+    cams = list(cam) if isinstance(cam, Sequence) else [cam]
     if not cams or not all(isinstance(one, BaseCAM) for one in cams):
         raise TypeError(f"cam is {cam!r}, expected a method such as GradCAM(model), or a list of some")
     if isinstance(loader, Tensor | Mapping | str) or not isinstance(loader, Iterable):
@@ -108,7 +108,7 @@ def _explain_all(
 ) -> Iterator[ImageResult]:
     index = 0
     names = ", ".join(type(cam).__name__ for cam in cams)
-    with progress_bar(names, _number_of_images(loader), " images", progress) as advance:
+    with progress_bar(names, _number_of_images(loader), " images", progress, leave=True) as advance:
         for batch in loader:
             results = explain_batch(cams, batch, targets, aug_smooth, eigen_smooth, first=index)
             yield from results
