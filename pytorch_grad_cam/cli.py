@@ -120,9 +120,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     how = parser.add_argument_group("how to explain it")
     methods = how.add_mutually_exclusive_group()
-    methods.add_argument(
-        "--method", metavar="METHOD", type=_method, default="gradcam", help=f"{', '.join(METHODS)} (default: gradcam)"
-    )
+    methods.add_argument("--method", metavar="METHOD", type=_method, help=f"{', '.join(METHODS)} (default: gradcam)")
     methods.add_argument(
         "--methods",
         metavar="METHOD,...",
@@ -187,6 +185,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = make_parser()
     options = parser.parse_args([_with_dashes(argument) for argument in (sys.argv[1:] if argv is None else argv)])
+    # No default of the parser, which would not see that both were given.
+    options.method = options.method or "gradcam"
     code = 0
     try:
         if _means_a_table(options):
@@ -213,7 +213,7 @@ def run(options: argparse.Namespace, prog: str) -> str:
     if not options.list_layers:
         _check_writable(options.output_dir)
     device = _device(options.device)
-    path = options.image_path[0] if options.image_path else None
+    path = _one_picture(options)
     picture = _picture(path)
     network = _network(options, prog)
     asked = list(dict.fromkeys(network.class_index(text) for text in options.category or ()))
@@ -381,6 +381,16 @@ def _write(directory: Path, files: dict[str, bytes]) -> list[Path]:
     except OSError as error:
         raise UsageError(f"cannot write to {str(directory)!r}: {error.strerror}") from error
     return [directory / name for name in files]
+
+
+def _one_picture(options: argparse.Namespace) -> str | None:
+    """The path of the picture; of many, whose layers alone are asked for, that of the first."""
+    from pytorch_grad_cam.folder.find import find_pictures, means_several
+
+    if options.image_path is None or not means_several(options.image_path):
+        return options.image_path and str(options.image_path[0])
+    root, paths = find_pictures(options.image_path, options.output_dir)
+    return str(root / paths[0])
 
 
 def _picture(path: str | None) -> "Image":

@@ -252,7 +252,7 @@ def _write_picture(
             for at, (stem, index) in enumerate(zip(stems, classes, strict=True)):
                 heat = result.maps[at]
                 # The name of the picture stays whole: a.png and a.jpg are two.
-                name = f"{picture.path}.{stem}"
+                name = f"{plain(picture.path)}.{stem}"
                 pixels = overlay(torch.from_numpy(heat), inputs, job.network.preset, whole)
                 files[job.output_dir / f"{name}.jpg"] = encode_jpeg(pixels)
                 if job.save_maps:
@@ -269,8 +269,8 @@ def _write_picture(
                             "method": method,
                             "layer": layer,
                             "box": _box_in_picture(result.boxes[at], heat.shape, seen),
-                            "overlay": f"{plain(name)}.jpg",
-                            "maps": f"{plain(name)}.npz" if job.save_maps else None,
+                            "overlay": f"{name}.jpg",
+                            "maps": f"{name}.npz" if job.save_maps else None,
                             "seconds": round(result.seconds / len(classes), 6),
                             "warnings": [why] if (why := result.warnings[at]) else [],
                             "error": None,
