@@ -84,7 +84,8 @@ def explain_dataset(
 
     Example:
         >>> from pytorch_grad_cam import GradCAM
-        >>> loader = torch.utils.data.DataLoader(images, batch_size=2)
+        >>> from torch.utils.data import DataLoader
+        >>> loader = DataLoader(images, batch_size=2)
         >>> for result in explain_dataset(GradCAM(model), loader):
         ...     print(result.index, result.method, result.map.shape)
         0 GradCAM (32, 32)
