@@ -164,8 +164,7 @@ def make_parser() -> argparse.ArgumentParser:
     many.add_argument(
         "--workers",
         metavar="N",
-        type=int,
-        choices=range(1025),
+        type=_count,
         help="processes that read pictures; 0 is none beside the main one (default: by the number of CPUs)",
     )
     return parser
@@ -458,6 +457,12 @@ def _positive(text: str) -> int:
     if re.fullmatch(r"\d+", text) and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+
+
+def _count(text: str) -> int:
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
 
 
 def _with_dashes(argument: str) -> str:

@@ -177,7 +177,7 @@ def test_links_to_folders_are_followed_and_never_round_and_round(cli, photos):
         (("--image-path", "photos", "--method", "gradcam", "--methods", "layercam"), "not allowed with"),
         (("--image-path", "photos", "--target-layer", "stage9"), "stage4"),
         (("--image-path", "photos", "--target-layer", "fc"), "'fc'"),
-        (("--image-path", "photos", "--workers", "-1"), "--workers"),
+        (("--image-path", "photos", "--workers", "-1"), "'-1' is no number of at least 0"),
         (("--image-path", "photos", "--output-dir", "file/out"), "is no folder"),
         (("--resume",), "--resume needs --image-path"),
         (("--methods", "gradcam,layercam"), "--methods needs --image-path"),
@@ -375,6 +375,18 @@ def test_a_picture_that_a_method_cannot_explain_does_not_take_its_batch_along(cl
     assert len(files_of(result.folder)) == 5
 
 
+def test_what_is_not_a_number_is_an_error(cli, photos):
+    state = load_network().state_dict()
+    state["fc.bias"][3] = float("nan")
+    torch.save(state, "mine.pt")
+    result = cli("--image-path", "photos", *DEMO, "--weights", "mine.pt", "--category", 3)
+    assert result.code == 1
+    assert len(result.rows) == 5
+    assert all("its score is nan" in row["error"] for row in result.rows)
+    assert files_of(result.folder) == {}
+    assert cli("--image-path", "photos", *DEMO, "--weights", "mine.pt", "--category", 4).code == 0
+
+
 def test_a_file_that_cannot_be_written(cli, photos):
     os.makedirs("output/a.png.layercam.jpg")
     Path("output/b").mkdir()
@@ -485,7 +497,7 @@ def test_a_line_that_is_not_whole_does_not_count(cli, photos):
     cli("--image-path", "photos", *DEMO, "--batch-size", 1)
     (journal,) = [path for path in Path("output/.records").iterdir() if path.name != "kept.jsonl"]
     data = journal.read_bytes()
-    for cut in (1, 40, len(data) // 2, len(data) - 3):
+    for cut in (2, 40, len(data) // 2, len(data) - 3):
         journal.write_bytes(data[:-cut])
         (stale := Path("output/b", f".{'0' * 32}.tmp")).touch()
         result = cli("--image-path", "photos", *DEMO, "--batch-size", 1, "--resume")

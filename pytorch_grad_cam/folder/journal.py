@@ -28,7 +28,7 @@ class Journal:
 
     def append(self, records: Sequence[Record]) -> None:
         """Write the records of a batch: all of them, or, where the process is killed, a line that does not count."""
-        line = json.dumps(records, ensure_ascii=False) + "\n"
+        line = "\n" + json.dumps(records, ensure_ascii=False) + "\n"  # apart from what Ctrl-C has left of another
         with open(self.path, "ab") as file:
             file.write(line.encode())
             file.flush()

@@ -250,7 +250,11 @@ def _write_picture(
             classes = result.classes or ()
             stems = file_stems(method, job.network, classes)
             for at, (stem, index) in enumerate(zip(stems, classes, strict=True)):
-                heat = result.maps[at]
+                heat, score = result.maps[at], (result.scores or ())[at]
+                if not math.isfinite(score):
+                    return [
+                        failed_row(picture.path, f"its score is {score}: {result.warnings[at] or 'check the weights'}")
+                    ]
                 # The name of the picture stays whole: a.png and a.jpg are two.
                 name = f"{plain(picture.path)}.{stem}"
                 pixels = overlay(torch.from_numpy(heat), inputs, job.network.preset, whole)
@@ -265,7 +269,7 @@ def _write_picture(
                             "path": plain(picture.path),
                             "class": job.network.classes[index],
                             "index": index,
-                            "score": float(f"{(result.scores or ())[at]:.6g}"),
+                            "score": float(f"{score:.6g}"),
                             "method": method,
                             "layer": layer,
                             "box": _box_in_picture(result.boxes[at], heat.shape, seen),
