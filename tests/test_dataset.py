@@ -220,12 +220,13 @@ def test_the_layer_is_chosen_once_for_all_that_share_it(model):
     assert torch.equal(cams[0].outputs, cams[1].outputs)
 
 
-def test_methods_of_two_models(model):
+@pytest.mark.parametrize("layer", [None, "features"])
+def test_methods_of_two_models(model, layer):
     other = pickle.loads(pickle.dumps(model))
     with torch.no_grad():
         other.features[0].weight.mul_(-1)
-    results = list(explain_dataset([GradCAM(model, "features"), GradCAM(other, "features")], [IMAGES]))
-    np.testing.assert_allclose([r.map for r in results[1::2]], GradCAM(other, "features")(IMAGES), atol=1e-5)
+    results = list(explain_dataset([GradCAM(model, layer), GradCAM(other, layer)], [IMAGES]))
+    np.testing.assert_allclose([r.map for r in results[1::2]], GradCAM(other, layer)(IMAGES), atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
