@@ -3,6 +3,7 @@
 from pytorch_grad_cam.ablation_cam import AblationCAM
 from pytorch_grad_cam.base_cam import BaseCAM, Explanation
 from pytorch_grad_cam.blank_maps import BlankMapWarning
+from pytorch_grad_cam.dataset import ImageResult, explain_dataset
 from pytorch_grad_cam.eigen_cam import EigenCAM
 from pytorch_grad_cam.eigen_grad_cam import EigenGradCAM
 from pytorch_grad_cam.evidence import LayerEvidence
@@ -39,10 +40,12 @@ __all__ = [
     "GradCAM",
     "GradCAMPlusPlus",
     "GuidedBackpropReLUModel",
+    "ImageResult",
     "LayerCAM",
     "LayerEvidence",
     "ScoreCAM",
     "XGradCAM",
     "__version__",
+    "explain_dataset",
     "list_layers",
 ]

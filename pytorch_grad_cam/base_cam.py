@@ -193,14 +193,16 @@ class BaseCAM:
             score = partial(score_outputs, targets=targets, batch=len(inputs), needed=self.uses_scores)
             given = inputs.clone() if self.runs_again else inputs  # a model may change its input in place
             seen = observe(self.model, given, self.target_layers, score, differentiate=self.uses_gradients)
-            evidence = self._evidence(seen, inputs)
-            weights = [self.channel_weights(e) for e in evidence]
-            reduce = first_component if eigen_smooth else self.reduce
-            layer_maps = [reduce(w * e.activations) for w, e in zip(weights, evidence, strict=True)]
-            if seen.scores is not None:  # a method that ignores the target gives one map for all
-                layer_maps = [m.expand(*seen.scores.shape, *m.shape[2:]) for m in layer_maps]
-            maps = fuse(layer_maps, inputs.pictures.shape[2:])
-        return Explanation(maps, tuple(layer_maps), tuple(weights), evidence, seen.outputs)
+            return self._explain_evidence(self._evidence(seen, inputs), seen.outputs, eigen_smooth)
+
+    def _explain_evidence(self, evidence: tuple[LayerEvidence, ...], outputs: Any, eigen_smooth: bool) -> Explanation:
+        weights = [self.channel_weights(e) for e in evidence]
+        reduce = first_component if eigen_smooth else self.reduce
+        layer_maps = [reduce(w * e.activations) for w, e in zip(weights, evidence, strict=True)]
+        if (scores := evidence[0].scores) is not None:  # a method that ignores the target gives one map for all
+            layer_maps = [m.expand(*scores.shape, *m.shape[2:]) for m in layer_maps]
+        maps = fuse(layer_maps, evidence[0].inputs.shape[2:])
+        return Explanation(maps, tuple(layer_maps), tuple(weights), evidence, outputs)
 
     def __enter__(self) -> "BaseCAM":
         return self
@@ -258,6 +260,40 @@ class BaseCAM:
                 "position: take a layer before the pooling (list_layers shows which), or give a reshape_transform"
             )
         return lambda value: _promote(transform(value))
+
+
+def explain_together(
+    cams: Sequence[BaseCAM],
+    input_tensor: Any,
+    targets: Any = None,
+    aug_smooth: bool = False,
+    eigen_smooth: bool = False,
+) -> list[Explanation]:
+    """What several methods say about one batch; those that weight by gradients share one forward pass.
+
+    Takes and raises what `BaseCAM.explain` does, and warns of nothing.
+    """
+    done: list[tuple[BaseCAM, Explanation]] = []
+    for cam in cams:
+        seen = next((seen for other, seen in done if not aug_smooth and _see_the_same(other, cam)), None)
+        if seen is None:
+            explanation = cam._explain_all(input_tensor, targets, aug_smooth, eigen_smooth, {})
+        else:
+            cam.target_layers, cam.outputs = [evidence.layer for evidence in seen.evidence], seen.outputs
+            with torch.inference_mode(False), torch.no_grad():
+                explanation = cam._explain_evidence(seen.evidence, seen.outputs, eigen_smooth)
+        done.append((cam, explanation))
+    return [explanation for _, explanation in done]
+
+
+def _see_the_same(first: BaseCAM, second: BaseCAM) -> bool:
+    """Whether the evidence of the first, which has run, is what the second would collect."""
+    return (
+        all(cam.uses_gradients and cam.uses_scores and not cam.runs_again for cam in (first, second))
+        and first.model is second.model
+        and first.reshape_transform is second.reshape_transform
+        and second.target_layers in (None, first.target_layers)
+    )
 
 
 def check_count(name: str, value: Any, meaning: str) -> int | None:

@@ -27,16 +27,23 @@ def warn_of_blank_maps(model: nn.Module, explanation: "Explanation", maps: Tenso
         explanation: whose maps they are.
         maps: (B, K, *S), its maps, on any device.
     """
-    blank = (maps.flatten(2).amax(dim=2) == 0).nonzero().tolist()
+    blank = causes_of_blank_maps(model, explanation, maps)
     if not blank:
         return
     causes: dict[str, list[int]] = {}
-    for image, target in blank:
-        cause = "; ".join(dict.fromkeys(_causes(model, explanation, image, target)))
+    for (image, _), cause in blank.items():
         causes.setdefault(cause, []).append(image)
     reasons = ". ".join(f"{_images(images)}: {cause}" for cause, images in causes.items())
     count = maps.shape[0] * maps.shape[1]
     warnings.warn(f"{len(blank)} of {count} maps are blank. {reasons}", BlankMapWarning, stacklevel=3)
+
+
+def causes_of_blank_maps(model: nn.Module, explanation: "Explanation", maps: Tensor) -> dict[tuple[int, int], str]:
+    """Why each map that is 0 everywhere is, by image and target; takes what `warn_of_blank_maps` does."""
+    blank = (maps.flatten(2).amax(dim=2) == 0).nonzero().tolist()
+    return {
+        (image, target): "; ".join(dict.fromkeys(_causes(model, explanation, image, target))) for image, target in blank
+    }
 
 
 def _causes(model: nn.Module, explanation: "Explanation", image: int, target: int) -> list[str]:

@@ -25,14 +25,20 @@ from pytorch_grad_cam import (
     __version__,
     list_layers,
 )
-from pytorch_grad_cam.networks import DownloadError, Network, Preset, load_network
+from pytorch_grad_cam.networks import DownloadError, Network, load_network
+from pytorch_grad_cam.overlays import file_stems, overlay
 from pytorch_grad_cam.utils.find_layers import layer_name
-from pytorch_grad_cam.utils.image import deprocess_image, resize, show_cam_on_image
+from pytorch_grad_cam.utils.image import deprocess_image
 from pytorch_grad_cam.utils.pictures import PictureError, encode_jpeg, open_picture, write_whole
 from pytorch_grad_cam.weights import NetworkError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from pytorch_grad_cam.folder.ranks import Ranks
+
+BATCH = 16  # pictures of a folder at once
+SHOWN = 5  # failed pictures; the others are in the table
 
 EXAMPLES = """\
 examples:
@@ -49,8 +55,11 @@ Three pictures are written for a class:
   METHOD_cam.jpg     the map, laid over the picture as a heat map
   METHOD_gb.jpg      guided backpropagation: the pixels that speak for the class
   METHOD_cam_gb.jpg  the product of the two
-Of several classes, each has its name after METHOD. Underscores will do for the
-dashes within options: --image_path.
+Of several classes, each has its name after METHOD. Of a folder or a glob, each
+picture gets the map laid over it, NAME.METHOD.jpg under the same relative path,
+and a row in results.csv and results.jsonl; the exit code is 1 if one failed.
+Several processes share the work: torchrun --nproc-per-node 2 cam.py ...
+Underscores will do for the dashes within options: --image_path.
 """
 
 
@@ -75,7 +84,13 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"grad-cam {__version__}")
 
     what = parser.add_argument_group("what to explain")
-    what.add_argument("--image-path", metavar="FILE", help="a picture of any kind (default: the bundled scene)")
+    what.add_argument(
+        "--image-path",
+        metavar="PATH",
+        nargs="+",
+        help="a picture of any kind (default: the bundled scene); or folders, globs such as 'photos/**/*.jpg' in "
+        "quotes, and several pictures, for a table of all of them",
+    )
     what.add_argument(
         "--category",
         metavar="CLASS",
@@ -96,12 +111,21 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a state dict of the model, of any number of classes; or 'random' (default: the pretrained weights)",
     )
-    network.add_argument("--device", metavar="DEVICE", default="cpu", help="cpu, cuda, cuda:1 or mps (default: cpu)")
+    network.add_argument(
+        "--device",
+        metavar="DEVICE",
+        help="cpu, cuda, cuda:1 or mps (default: cpu; under torchrun one GPU each, where there are GPUs)",
+    )
     network.add_argument("--use-cuda", action="store_const", dest="device", const="cuda", help="same as --device cuda")
 
     how = parser.add_argument_group("how to explain it")
-    how.add_argument(
-        "--method", metavar="METHOD", type=_method, default="gradcam", help=f"{', '.join(METHODS)} (default: gradcam)"
+    methods = how.add_mutually_exclusive_group()
+    methods.add_argument("--method", metavar="METHOD", type=_method, help=f"{', '.join(METHODS)} (default: gradcam)")
+    methods.add_argument(
+        "--methods",
+        metavar="METHOD,...",
+        type=_methods,
+        help="several of them, for a table; those that weight by gradients share one forward pass",
     )
     how.add_argument(
         "--target-layer",
@@ -121,7 +145,8 @@ def make_parser() -> argparse.ArgumentParser:
         "--batch-size",
         metavar="N",
         type=_positive,
-        help="copies of the picture at once, for methods that need many (default: chosen for you)",
+        help=f"pictures of a folder at once (default: {BATCH}), and copies of a picture, for methods that need many "
+        "(default: chosen for you)",
     )
 
     output = parser.add_argument_group("what to write")
@@ -130,6 +155,17 @@ def make_parser() -> argparse.ArgumentParser:
         "--whole-picture",
         action="store_true",
         help="lay the map over all of the original picture, not over the part that the network saw",
+    )
+
+    many = parser.add_argument_group("many pictures")
+    many.add_argument("--resume", action="store_true", help="keep what an earlier run has completed, do the rest")
+    many.add_argument("--save-maps", action="store_true", help="write the maps themselves, too, as .npz")
+    many.add_argument("--report", action="store_true", help="write report.html, a page to look at, of all the results")
+    many.add_argument(
+        "--workers",
+        metavar="N",
+        type=_count,
+        help="processes that read pictures; 0 is none beside the main one (default: by the number of CPUs)",
     )
     return parser
 
@@ -141,23 +177,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None takes those of the process.
 
     Returns:
-        0, or 130 if it was interrupted
+        0, or 1 if some of many pictures could not be explained, or 130 if it was interrupted
 
     Raises:
         SystemExit: with code 2, after one line on standard error, if what was asked for cannot be done.
     """
     parser = make_parser()
     options = parser.parse_args([_with_dashes(argument) for argument in (sys.argv[1:] if argv is None else argv)])
+    # No default of the parser, which would not see that both were given.
+    options.method = options.method or "gradcam"
+    code = 0
     try:
-        report = run(options, parser.prog)
+        if _means_a_table(options):
+            report, code = run_many(options, parser.prog)
+        else:
+            report = run(options, parser.prog)
     except (UsageError, PictureError, NetworkError) as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         return 130
-    # A file name, or a console, may have letters that the other has not.
-    encoding = sys.stdout.encoding or "utf-8"
-    print(report.encode(encoding, "backslashreplace").decode(encoding))
-    return 0
+    if report:
+        # A file name, or a console, may have letters that the other has not.
+        encoding = sys.stdout.encoding or "utf-8"
+        print(report.encode(encoding, "backslashreplace").decode(encoding))
+    return code
 
 
 def run(options: argparse.Namespace, prog: str) -> str:
@@ -169,7 +212,8 @@ def run(options: argparse.Namespace, prog: str) -> str:
     if not options.list_layers:
         _check_writable(options.output_dir)
     device = _device(options.device)
-    picture = _picture(options.image_path)
+    path = _one_picture(options)
+    picture = _picture(path)
     network = _network(options, prog)
     asked = list(dict.fromkeys(network.class_index(text) for text in options.category or ()))
     inputs = network.preset.to_input(picture)
@@ -185,25 +229,104 @@ def run(options: argparse.Namespace, prog: str) -> str:
     classes, scores = _classes(explanation), explanation.scores[0].tolist()
     maps = explanation.maps[0].float().cpu()
     files = {}
-    for stem, heat, gradients in zip(_stems(options.method, network, classes), maps, guided, strict=True):
-        overlay = _on_whole_picture if options.whole_picture else _on_input
-        files[f"{stem}_cam.jpg"] = encode_jpeg(overlay(heat, picture, inputs, network.preset))
+    pixels = np.array(picture) if options.whole_picture else None
+    for stem, heat, gradients in zip(file_stems(options.method, network, classes), maps, guided, strict=True):
+        files[f"{stem}_cam.jpg"] = encode_jpeg(overlay(heat, inputs, network.preset, pixels))
         files[f"{stem}_gb.jpg"] = encode_jpeg(deprocess_image(gradients))
         files[f"{stem}_cam_gb.jpg"] = encode_jpeg(deprocess_image(heat.numpy()[..., None] * gradients))
     written = _write(options.output_dir, files)
 
     layers = ", ".join(layer_name(network.model, layer) for layer in cam.target_layers or ())
-    weights = {None: "", "random": ", random weights"}.get(options.weights, f", weights of {options.weights}")
     names = [network.classes[index] for index in classes]
     labels = [name if name == f"class {i}" else f"{name} ({i})" for name, i in zip(names, classes, strict=True)]
     lines = [
-        ("picture", options.image_path or "the bundled scene, examples/both.png"),
-        ("network", network.name + weights),
+        ("picture", path or "the bundled scene, examples/both.png"),
+        ("network", _network_line(network, options)),
         ("method", f"{type(cam).__name__} at layer {layers}"),
         *(("class", f"{label}, score {score:.4g}") for label, score in zip(labels, scores, strict=True)),
         *(("wrote", str(path)) for path in written),
     ]
     return "\n".join(f"{name:8} {value}" for name, value in lines)
+
+
+def _means_a_table(options: argparse.Namespace) -> bool:
+    """Whether many pictures are asked for, or what there is for many only."""
+    from pytorch_grad_cam.folder.find import means_several
+
+    if options.list_layers:
+        return False
+    asked = [name for name in ("methods", "resume", "save_maps", "report") if getattr(options, name)]
+    if options.image_path is None and asked:
+        raise UsageError(f"--{asked[0].replace('_', '-')} needs --image-path: a folder, a glob or pictures")
+    return bool(asked) or (options.image_path is not None and means_several(options.image_path))
+
+
+def run_many(options: argparse.Namespace, prog: str) -> tuple[str, int]:
+    """Explain many pictures, in one or several processes; what was done, said by the first, and the exit code.
+
+    Raises:
+        UsageError, PictureError, NetworkError: if it cannot be done.
+    """
+    from pytorch_grad_cam.folder.find import find_pictures
+    from pytorch_grad_cam.folder.ranks import Ranks
+    from pytorch_grad_cam.folder.run import Job, explain_folder
+
+    with Ranks() as ranks:
+        _check_writable(options.output_dir)
+        device = _device_of_rank(options.device, ranks)
+        root, paths = ranks.from_first(lambda: find_pictures(options.image_path, options.output_dir))
+        network = _network(options, prog)
+        job = Job(
+            root=root,
+            paths=paths,
+            output_dir=options.output_dir,
+            network=network,
+            weights=options.weights,
+            device=device,
+            methods=options.methods or [options.method],
+            layers=options.target_layer,
+            classes=list(dict.fromkeys(network.class_index(text) for text in options.category or ())),
+            aug_smooth=options.aug_smooth,
+            eigen_smooth=options.eigen_smooth,
+            whole_picture=options.whole_picture,
+            save_maps=options.save_maps,
+            batch_size=options.batch_size or BATCH,
+            copies=options.batch_size,
+            workers=_workers(ranks.local_count) if options.workers is None else options.workers,
+            resume=options.resume,
+        )
+        try:
+            with _errors_for_the_user():
+                rows = explain_folder(job, ranks)
+        except OSError as error:
+            raise UsageError(f"cannot write to {str(job.output_dir)!r}: {error.strerror or error}") from error
+        except KeyboardInterrupt:
+            print(f"{prog}: interrupted; what is done is in {str(job.output_dir)!r}, --resume goes on", file=sys.stderr)
+            raise
+        code = ranks.from_first(lambda: int(any(row["error"] for row in rows)))
+    if ranks.rank > 0:
+        return "", code
+    written = [job.output_dir / "results.csv", job.output_dir / "results.jsonl"]
+    if options.report:
+        from pytorch_grad_cam.report import write_report
+
+        written.append(write_report(job.output_dir, root))
+    failed = {row["path"]: row["error"] for row in rows if row["error"]}
+    methods = dict.fromkeys((row["method"], row["layer"]) for row in rows if row["method"])
+    lines = [
+        ("pictures", f"{len(paths)} in {root}: {len(paths) - len(failed)} explained, {len(failed)} failed"),
+        ("network", _network_line(network, options)),
+        *(("method", f"{METHODS[name].__name__} at layer {layer}") for name, layer in methods if name),
+        *(("failed", f"{path}: {error}") for path, error in list(failed.items())[:SHOWN]),
+        *[("failed", f"{len(failed) - SHOWN} more: see the table")][: len(failed) > SHOWN],
+        *(("wrote", str(path)) for path in written),
+    ]
+    return "\n".join(f"{name:8} {value}" for name, value in lines), code
+
+
+def _network_line(network: Network, options: argparse.Namespace) -> str:
+    weights = {None: "", "random": ", random weights"}.get(options.weights, f", weights of {options.weights}")
+    return network.name + weights
 
 
 def _explain(
@@ -243,31 +366,6 @@ def _origin(error: Exception) -> str:
     return f" ({type(error).__name__} in {frame.filename}, line {frame.lineno})"
 
 
-def _on_input(heat: Tensor, picture: "Image", inputs: Tensor, preset: Preset) -> NDArray[np.uint8]:
-    return show_cam_on_image(preset.to_rgb(inputs), heat.numpy(), use_rgb=True)
-
-
-def _on_whole_picture(heat: Tensor, picture: "Image", inputs: Tensor, preset: Preset) -> NDArray[np.uint8]:
-    pixels = np.array(picture)
-    x0, y0, x1, y1 = preset.crop_box(picture.size)
-    seen = pixels[y0:y1, x0:x1]
-    heat = resize(heat[None, None], seen.shape[:2])[0, 0]
-    seen[:] = show_cam_on_image(seen.astype(np.float32) / 255, heat.numpy(), use_rgb=True)
-    return pixels
-
-
-def _stems(method: str, network: Network, classes: list[int]) -> list[str]:
-    """The beginnings of the file names; of several classes each its own."""
-    if len(classes) == 1:
-        return [method]
-    names = [re.sub(r"[^\w-]+", "_", network.classes[index]) for index in classes]
-    folded = [name.casefold() for name in names]  # some file systems do not tell "Cardigan" from "cardigan"
-    return [
-        f"{method}_{name}" if folded.count(name.casefold()) == 1 else f"{method}_{name}_{index}"
-        for name, index in zip(names, classes, strict=True)
-    ]
-
-
 def _check_writable(directory: Path) -> None:
     """Find out before the work is done; the folder itself is made after it."""
     existing = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
@@ -284,6 +382,16 @@ def _write(directory: Path, files: dict[str, bytes]) -> list[Path]:
     except OSError as error:
         raise UsageError(f"cannot write to {str(directory)!r}: {error.strerror}") from error
     return [directory / name for name in files]
+
+
+def _one_picture(options: argparse.Namespace) -> str | None:
+    """The path of the picture; of many, whose layers alone are asked for, that of the first."""
+    from pytorch_grad_cam.folder.find import find_pictures, means_several
+
+    if options.image_path is None or not means_several(options.image_path):
+        return options.image_path and str(options.image_path[0])
+    root, paths = find_pictures(options.image_path, options.output_dir)
+    return str(root / paths[0])
 
 
 def _picture(path: str | None) -> "Image":
@@ -309,9 +417,9 @@ def _network(options: argparse.Namespace, prog: str) -> Network:
         return load_network("demo")
 
 
-def _device(text: str) -> torch.device:
+def _device(text: str | None) -> torch.device:
     try:
-        device = torch.device(text)
+        device = torch.device("cpu" if text is None else text)
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda", "mps"):
@@ -320,6 +428,23 @@ def _device(text: str) -> torch.device:
     if (device.index or 0) >= count:
         raise UsageError(f"device {text!r} is not available: PyTorch finds {count} of {device.type}")
     return device
+
+
+def _device_of_rank(text: str | None, ranks: "Ranks") -> torch.device:
+    """The device of this process: one GPU each, where there are GPUs or they are asked for."""
+    if ranks.launched and (text == "cuda" or (text is None and torch.cuda.is_available())):
+        text = f"cuda:{ranks.local_rank % max(torch.cuda.device_count(), 1)}"
+    return _device(text)
+
+
+def _workers(processes: int) -> int:
+    """How many workers each of the processes on this machine has."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(max(cpus // processes, 1), 8)
+
+
+def _methods(text: str) -> list[str]:
+    return list(dict.fromkeys(_method(name.strip()) for name in text.split(",")))
 
 
 def _method(text: str) -> str:
@@ -334,6 +459,12 @@ def _positive(text: str) -> int:
     if re.fullmatch(r"\d+", text) and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is no positive number")
+
+
+def _count(text: str) -> int:
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 0")
 
 
 def _with_dashes(argument: str) -> str:

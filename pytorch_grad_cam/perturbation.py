@@ -1,8 +1,6 @@
 """What methods share that score many changed copies of an image: chunks that fit the device, a progress bar."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,6 +8,7 @@ from torch import Tensor, nn
 
 from pytorch_grad_cam.base_cam import BaseCAM, check_count
 from pytorch_grad_cam.evidence import LayerEvidence
+from pytorch_grad_cam.progress import progress_bar
 
 # Enough work for one pass, and little enough for the cache of a CPU: more is slower there.
 _BYTES_PER_CHUNK = {"cpu": 16 * 2**20, "cuda": 512 * 2**20}
@@ -44,21 +43,9 @@ class PerturbationCAM(BaseCAM):
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """The weights of each image in turn, (B, K, C, 1, 1)."""
         images, channels = len(evidence.inputs), evidence.activations.shape[2]
-        with self._progress_bar(images * channels) as advance:
+        with progress_bar(type(self).__name__, images * channels, "it", self.progress) as advance:
             weights = torch.stack([self.image_weights(evidence, image, advance) for image in range(images)])
         return weights.reshape(*weights.shape, *[1] * len(evidence.spatial))
-
-    @contextmanager
-    def _progress_bar(self, total: int) -> Iterator[Callable[[int], Any]]:
-        terminal = sys.stderr is not None and sys.stderr.isatty()
-        if not (terminal if self.progress is None else self.progress):
-            # Not a bar that is hidden: all bars share a lock, which an interrupt may leave taken for other threads.
-            yield lambda _: None
-            return
-        from tqdm import tqdm
-
-        with tqdm(total=total, desc=type(self).__name__, leave=False) as bar:
-            yield bar.update
 
     def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
         """The weights (K, C) of one image of the batch; `advance` moves the progress bar by some channels."""

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from errno import EISDIR
@@ -93,6 +94,14 @@ def write_whole(files: Mapping[Path, bytes | Iterable[bytes]]) -> None:
     finally:
         for temporary in unfinished:
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Take away what `write_whole` left, anywhere in a folder, in processes that were killed."""
+    for inside, _, files in os.walk(folder):
+        for name in files:
+            if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", name):
+                Path(inside, name).unlink(missing_ok=True)
 
 
 def _to_rgb(image: Any) -> "Image":
