@@ -303,9 +303,10 @@ def run_many(options: argparse.Namespace, prog: str) -> tuple[str, int]:
         except KeyboardInterrupt:
             print(f"{prog}: interrupted; what is done is in {str(job.output_dir)!r}, --resume goes on", file=sys.stderr)
             raise
-        code = ranks.from_first(lambda: int(any(row["error"] for row in rows)))
     if ranks.rank > 0:
-        return "", code
+        # The first alone says that some failed: torchrun ends all where one does, and the first has a report to write.
+        return "", 0
+    code = int(any(row["error"] for row in rows))
     written = [job.output_dir / "results.csv", job.output_dir / "results.jsonl"]
     if options.report:
         from pytorch_grad_cam.report import write_report

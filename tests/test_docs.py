@@ -52,17 +52,24 @@ def test_python_blocks_of_the_readme(tmp_path):
 
 def test_shell_lines_of_the_readme(tmp_path):
     """As printed, but that pretrained weights cannot be downloaded here."""
-    (block,) = re.findall(r"```\n(python cam.py.*?)```", README, re.S)
-    shutil.copy(ROOT / "examples" / "both.png", tmp_path / "cat.jpg")
-    for line in block.splitlines():
-        _, script, *arguments = shlex.split(line)
+    block, of_folders = re.findall(r"```\n(python cam.py.*?)```", README, re.S)
+    (tmp_path / "photos" / "cats").mkdir(parents=True)
+    for name in ("cat.jpg", "photos/a.png", "photos/cats/b.png"):
+        shutil.copy(ROOT / "examples" / "both.png", tmp_path / name)
+    for line in (block + of_folders).splitlines():
+        launcher, *arguments = shlex.split(line)
+        script = arguments.index("cam.py")
+        options, arguments = arguments[:script], arguments[script + 1 :]
+        if launcher == "torchrun":
+            options = ["-m", "torch.distributed.run", "--standalone", *options]
         offline = [] if "--help" in arguments else ["--weights", "random"]
         if "--model" not in arguments and offline:
             offline += ["--model", "demo"]
-        command = [sys.executable, ROOT / script, *arguments, *offline]
+        command = [sys.executable, *options, ROOT / "cam.py", *arguments, *offline]
         done = subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT, capture_output=True)
         assert done.stdout
-    assert len(list((tmp_path / "output").iterdir())) == 3 + 2 * 3
+    assert len(list((tmp_path / "output").glob("*.jpg"))) == 3 + 2 * 3 + 2
+    assert (tmp_path / "output" / "report.html").exists()
 
 
 def test_the_scores_of_the_readme_are_those_of_the_laboratory():

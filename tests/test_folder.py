@@ -673,6 +673,15 @@ def test_two_processes_equal_one(wild):
     assert_equal_to_undisturbed(wild, "two")
 
 
+def test_two_processes_write_a_report_though_some_pictures_failed(wild):
+    """torchrun ends all processes once one of them ends with an error."""
+    process = start(wild, "reported", "--report", launcher=TORCHRUN)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "report.html" in out
+    assert (wild / "reported" / "report.html").read_text("utf-8").rstrip().endswith("</html>")
+
+
 def test_a_killed_process_leaves_a_run_that_resume_completes(wild):
     psutil = pytest.importorskip("psutil")
     process = start(wild, "widowed", launcher=TORCHRUN)
