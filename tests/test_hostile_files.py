@@ -180,13 +180,13 @@ def test_outputs(name, capsys):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
 def test_a_full_disk_leaves_nothing(capsys, monkeypatch):
     written = []
-    write_bytes = Path.write_bytes
+    open_path = Path.open
 
-    def until_full(path, data):
+    def until_full(path, *arguments):
         written.append(path)
-        return write_bytes(Path("/dev/full") if len(written) == 2 else path, data)
+        return open_path(Path("/dev/full") if len(written) == 2 else path, *arguments)
 
-    monkeypatch.setattr(Path, "write_bytes", until_full)
+    monkeypatch.setattr(Path, "open", until_full)
     os.mkdir("output")
     assert "No space left" in refused(capsys)
     assert len(written) == 2
