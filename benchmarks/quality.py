@@ -233,7 +233,8 @@ def table(network: str) -> str:
     for name, smoothing, figures in rows_of(network):
         title = METHODS[name].__name__ if name in METHODS else f"*{name}*"
         cells = [title, smoothing if name in METHODS else "", str(len(figures["box"]))]
-        lines.append(f"| {' | '.join([*cells, *(cell(metric, figures) for metric in METRICS)])} |")
+        shown = {metric: figures[metric] for metric in figures if smoothing == "plain" or metric != "randomisation"}
+        lines.append(f"| {' | '.join([*cells, *(cell(metric, shown) for metric in METRICS)])} |")
     return "\n".join(lines)
 
 
@@ -266,7 +267,8 @@ Written by `python benchmarks/quality.py`, version {__version__}, torch {torch._
 
 Held-out scenes of the demo world (`pytorch_grad_cam.demo`) hold two objects each; both are explained, each by its own
 class, at the layer that is taken where none is given. Figures are percentages, means over scenes with 95 % intervals
-(bootstrap over scenes). *Random map* and *centre map* are the floor, the *true mask* the ceiling.
+(bootstrap over scenes). *Random map* and *centre map* are the floor; the *true mask* is the ceiling of what is measured
+against it, not of how the network answers to removed pixels.
 
 - **peak in box, on mask**: pointing game without tolerance. **energy**: the map's share on the mask. **IoU**: of the
   mask, or the box, that the map gives at half its peak, with the true one.
@@ -276,9 +278,10 @@ class, at the layer that is taken where none is given. Figures are percentages, 
 - **randomisation**: 1 - rank correlation with the map after the last {RANDOMISED} layers with parameters were \
 randomised;
   {BATCH} scenes; 0 is a map that does not depend on them. Not of smoothed maps, which read the same weights.
-- **ms / picture**: for both classes, the median over batches of {BATCH}.
+- **ms / picture**: for both classes, the median over batches of {BATCH}; other work may have shared the machine: an
+  order of magnitude (`benchmarks/overhead.py` and `benchmarks/methods.py` measure speed).
 
-![Peaks in the box, deletion and insertion](quality.png)
+![Peaks in the box, insertion and ROAD](quality.png)
 
 {(chr(10) * 2).join(sections)}
 
@@ -346,7 +349,12 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--scenes", type=int, default=500)
     parser.add_argument("--faithful", type=int, default=50, help="scenes of deletion, insertion and ROAD")
-    parser.add_argument("--smoothed", type=int, default=20, help="the same of smoothed maps; all scenes of ScoreCAM's")
+    parser.add_argument(
+        "--smoothed",
+        type=int,
+        default=20,
+        help="the same of smoothed maps; all scenes of methods that run the network again",
+    )
     arguments = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", BlankMapWarning)
@@ -359,7 +367,8 @@ def main() -> None:
         path = result_path(network, name, smoothing)
         if not path.exists():
             smoothed = smoothing != "plain"
-            scenes = arguments.smoothed if smoothed and name == "scorecam" else arguments.scenes
+            slow = smoothed and name in METHODS and METHODS[name].runs_again
+            scenes = arguments.smoothed if slow else arguments.scenes
             start = time.perf_counter()
             figures: Any = work(
                 network, name, smoothing, scenes, arguments.smoothed if smoothed else arguments.faithful
