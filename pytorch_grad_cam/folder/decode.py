@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,8 +95,10 @@ def stamp_of(path: Path) -> Stamp | None:
 
 
 def leave_interrupts_to_the_main_process(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; a worker ends when the main process does."""
+    """Ctrl-C reaches all processes of a terminal; a worker ends when the main process does, and says nothing of it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Its thread that hands tensors over reports here that nobody takes them; errors of pictures go to the main process.
+    sys.excepthook = lambda *_: None
 
 
 def _open(path: Path) -> "Image":
