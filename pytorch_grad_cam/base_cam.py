@@ -273,26 +273,27 @@ def explain_together(
 
     Takes and raises what `BaseCAM.explain` does, and warns of nothing.
     """
-    done: list[tuple[BaseCAM, Explanation]] = []
+    done: list[tuple[BaseCAM, Any, Explanation]] = []
     for cam in cams:
-        seen = next((seen for other, seen in done if not aug_smooth and _see_the_same(other, cam)), None)
+        asked = cam.target_layers  # None is chosen in the run, and kept
+        shared = (seen for other, of, seen in done if not aug_smooth and of == asked and _see_the_same(other, cam))
+        seen = next(shared, None)
         if seen is None:
             explanation = cam._explain_all(input_tensor, targets, aug_smooth, eigen_smooth, {})
         else:
             cam.target_layers, cam.outputs = [evidence.layer for evidence in seen.evidence], seen.outputs
             with torch.inference_mode(False), torch.no_grad():
                 explanation = cam._explain_evidence(seen.evidence, seen.outputs, eigen_smooth)
-        done.append((cam, explanation))
-    return [explanation for _, explanation in done]
+        done.append((cam, asked, explanation))
+    return [explanation for *_, explanation in done]
 
 
 def _see_the_same(first: BaseCAM, second: BaseCAM) -> bool:
-    """Whether the evidence of the first, which has run, is what the second would collect."""
+    """Whether the evidence of the first, which has run, is what the second would collect at the same layers."""
     return (
         all(cam.uses_gradients and cam.uses_scores and not cam.runs_again for cam in (first, second))
         and first.model is second.model
         and first.reshape_transform is second.reshape_transform
-        and second.target_layers in (None, first.target_layers)
     )
 
 

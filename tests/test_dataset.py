@@ -7,6 +7,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from tiny_networks import ConvNet
 from torch.utils.data import DataLoader, TensorDataset
 
 import pytorch_grad_cam
@@ -337,3 +338,12 @@ def test_the_bar_shows_images_per_second_where_asked_for(cam, capsys):
 def test_names():
     for name in ("explain_dataset", "ImageResult"):
         assert name in pytorch_grad_cam.__all__
+
+
+def test_a_method_without_a_layer_does_not_take_the_layer_of_another():
+    network, images = ConvNet().eval(), torch.randn(2, 3, 12, 16)
+    given, automatic = GradCAM(network, "features.0"), LayerCAM(network)
+    results = list(explain_dataset([given, automatic], [images], targets=1))
+    expected = LayerCAM(network)
+    np.testing.assert_allclose([r.map for r in results[1::2]], expected(images, 1), atol=1e-6)
+    assert automatic.target_layers == expected.target_layers != given.target_layers
