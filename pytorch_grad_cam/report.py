@@ -104,7 +104,8 @@ def _reference(number: int, thumbnail: _Thumbnail | None) -> Row | None:
 def _result(row: Row, overlay: Row | None) -> Row:
     """What the page shows of a row."""
     box, score = row["box"], row["score"]
-    empty = box is not None and (box[2] <= box[0] or box[3] <= box[1])
+    explained = row["method"] is not None and row["error"] is None
+    empty = explained and (box is None or box[2] <= box[0] or box[3] <= box[1])
     return {key: row[key] for key in _NOTHING} | {
         "score": score if score is not None and math.isfinite(score) else None,  # JSON knows no NaN
         "overlay": overlay,

@@ -440,3 +440,14 @@ def test_a_screenshot(chromium, folders, tmp_path, scheme, background):
     assert share["background"] > 0.2
     assert share["original"] > 0.02
     assert share["overlay"] > 1.5 * share["original"]
+
+
+def test_a_row_of_a_blank_map_as_a_folder_run_writes_it(folders):
+    """Without a box, and with the cause alone as its warning."""
+    results, _ = folders
+    rows = [json.loads(line) for line in (results / "results.jsonl").read_text("utf-8").split("\n") if line]
+    rows[0] |= {"box": None, "warnings": ["the score's gradient is 0 everywhere at layer 'conv5'"]}
+    write_table(results, rows)
+    one, _, broken = Page(write_report(*folders).read_text("utf-8")).rows["pictures"]
+    assert [result["blank"] for result in one["results"]] == [True, False]
+    assert [result["blank"] for result in broken["results"]] == [False]
