@@ -64,7 +64,8 @@ class BaseCAM:
     Args:
         model: any network; it is left as it was found, also after an error.
         target_layers: one module or dotted name ("layer4.-1"), or a list; None takes, from the first call on, the last
-            layer that keeps positions and that the score's gradient reaches there. `list_layers` shows them all.
+            layer that keeps positions and that the score's gradient reaches there; in a Swin, unless the method
+            `needs_normalised` activations, what enters the last block. `list_layers` shows them all.
         older: reshape_transform may stand in third place; in releases before 1.5 use_cuda stood before it.
         reshape_transform: from what the layer returns to (B, C, *S); None recognises channels first, channels last and
             tokens, with others before them or not.
@@ -82,6 +83,8 @@ class BaseCAM:
     uses_gradients: ClassVar[bool] = True
     uses_scores: ClassVar[bool] = True
     runs_again: ClassVar[bool] = False
+    # Whether the map goes astray where channels have any sign and scale, as between the blocks of a transformer.
+    needs_normalised: ClassVar[bool] = False
     reduce: Callable[[Tensor], Tensor] = staticmethod(channel_sum)
 
     def __init__(
@@ -218,6 +221,7 @@ class BaseCAM:
             self.reshape_transform,
             needs_scores=self.uses_scores,
             needs_gradients=self.uses_gradients,
+            needs_normalised=self.needs_normalised,
         )
 
     def _evidence(self, seen: Observation, inputs: Inputs) -> tuple[LayerEvidence, ...]:
@@ -276,7 +280,7 @@ def explain_together(
     done: list[tuple[BaseCAM, Any, Explanation]] = []
     for cam in cams:
         asked = cam.target_layers  # None is chosen in the run, and kept
-        shared = (seen for other, of, seen in done if not aug_smooth and of == asked and _see_the_same(other, cam))
+        shared = (seen for other, of, seen in done if not aug_smooth and _see_the_same(other, of, cam))
         seen = next(shared, None)
         if seen is None:
             explanation = cam._explain_all(input_tensor, targets, aug_smooth, eigen_smooth, {})
@@ -288,10 +292,12 @@ def explain_together(
     return [explanation for *_, explanation in done]
 
 
-def _see_the_same(first: BaseCAM, second: BaseCAM) -> bool:
-    """Whether the evidence of the first, which has run, is what the second would collect at the same layers."""
+def _see_the_same(first: BaseCAM, layers_of_first: Any, second: BaseCAM) -> bool:
+    """Whether the evidence of the first, which has run, is what the second would collect."""
     return (
-        all(cam.uses_gradients and cam.uses_scores and not cam.runs_again for cam in (first, second))
+        layers_of_first == second.target_layers
+        and (second.target_layers is not None or first.needs_normalised == second.needs_normalised)
+        and all(cam.uses_gradients and cam.uses_scores and not cam.runs_again for cam in (first, second))
         and first.model is second.model
         and first.reshape_transform is second.reshape_transform
     )

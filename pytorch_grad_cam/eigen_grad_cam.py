@@ -22,6 +22,7 @@ class EigenGradCAM(BaseCAM):
         (2, 32, 32)
     """
 
+    needs_normalised = True
     reduce = staticmethod(first_component)
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:

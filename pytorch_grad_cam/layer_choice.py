@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ class Candidate:
         shape: of what it returned for one image; of the first tensor where it returned several.
         layout: how the positions lie in it, such as "(B, 1 + 14 * 14, C)".
         grid: positions along each spatial axis.
-        inside_attention: whether it is a part of an attention.
+        attention: dotted name of the attention that it is, or is a part of; None elsewhere.
         gradient: Euclidean norm of the score's gradient at the positions; None if none arrives, or none was asked for.
     """
 
@@ -39,9 +40,14 @@ class Candidate:
     shape: tuple[int, ...]
     layout: str
     grid: tuple[int, ...]
-    inside_attention: bool
+    attention: str | None
     transform: Transform = field(repr=False)
     gradient: float | None = None
+
+    @property
+    def inside_attention(self) -> bool:
+        """Whether it is a part of an attention."""
+        return self.attention not in (None, self.name)
 
 
 class Candidates(list[Candidate]):
@@ -65,19 +71,49 @@ class Candidates(list[Candidate]):
         return sorted(own, key=lambda one: one.inside_attention)
 
     @property
-    def best(self) -> Candidate | None:
-        """The first in rank that the score's gradient reaches.
+    def last(self) -> Candidate | None:
+        """The first in rank that the score's gradient reaches: what methods with `needs_normalised` take.
 
         After the last attention of a ViT only the class token is read: no gradient reaches the patches there.
         """
         return next((one for one in self.ranked if one.gradient), None)
 
+    @property
+    def best(self) -> Candidate | None:
+        """What GradCAM takes, and every other method without `needs_normalised`: `last`, but in a Swin what enters it.
+
+        The last block of a pyramid of attentions has moved the evidence to other places of its windows.
+        """
+        last = self.last
+        before = last and self.before_last_attention(last)
+        return before if before and before.gradient else last
+
+    def before_last_attention(self, last: Candidate) -> Candidate | None:
+        """What enters the last block with an attention, if the network is a pyramid of them and ends with that block.
+
+        Only normalisation may come between the block and `last`. None for other networks: where there is one grid only,
+        as in a ViT, some tokens of what enters a block may be huge (Darcet et al., 2023), and drown the others.
+        """
+        order = [one.layer for one in self]
+        end = order.index(last.layer) + 1
+        attentions = [one for one in self if one.attention == one.name and not one.layout.startswith("(B, C,")]
+        if len({one.grid for one in attentions}) < 2 or order.index(attentions[-1].layer) >= end:
+            return None
+        block = attentions[-1].name.rpartition(".")[0] + "."
+        inside = [index for index, one in enumerate(self) if f"{one.name}.".startswith(block)]
+        after = self[max(inside) + 1 : end]
+        if any(weight.ndim > 1 for one in after for weight in one.layer.parameters(recurse=False)):
+            return None
+        return next(iter(Candidates(self[: min(inside)]).ranked), None)
+
     def __str__(self) -> str:
-        best = self.best
+        best, last = self.best, self.last
         rows = [("name", "kind", "output", "layout", "gradient", "")]
         for one in self:
             gradient = "none" if one.gradient is None else f"{one.gradient:.3g}"
             chosen = "<- taken if none is given" if one is best else ""
+            if one is last is not best:
+                chosen = "<- taken by methods that need normalised activations"
             rows.append((one.name, type(one.layer).__name__, str(one.shape), one.layout, gradient, chosen))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
@@ -119,7 +155,7 @@ def list_layers(
     with held_still(model), torch.no_grad():
         inputs = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor")
         found = find_candidates(model, inputs, reshape_transform)
-        return Candidates(_with_gradients(model, inputs, found, targets, needs_scores=False), found.unclear)
+        return Candidates(_with_gradients(model, inputs, found, targets=targets, needs_scores=False), found.unclear)
 
 
 def find_target_layer(
@@ -130,8 +166,9 @@ def find_target_layer(
     *,
     needs_scores: bool,
     needs_gradients: bool,
+    needs_normalised: bool,
 ) -> nn.Module:
-    """The layer to take where none is named: `Candidates.best`, found from the end of the network.
+    """The layer to take where none is named: `Candidates.best` or `last`, found from the end of the network.
 
     Args:
         model: the network, in eval mode; to be called under no_grad.
@@ -140,18 +177,24 @@ def find_target_layer(
         reshape_transform: of the user.
         needs_scores: of targets; otherwise, where there are none, the sum of all that the model returned will do.
         needs_gradients: otherwise, where no gradient reaches any layer, one without will do.
+        needs_normalised: take `Candidates.last`, otherwise `best`.
 
     Raises:
         ValueError: if no layer keeps positions, or the method needs gradients and none but zero arrives at any.
     """
     found = find_candidates(model, inputs, reshape_transform)
+    measure = partial(_with_gradients, model, inputs, targets=targets, needs_scores=needs_scores)
     ranked = found.ranked or list(found)
     start, count = 0, 4  # few of them, as a rule the first, so that only the end of the network is differentiated
     while start < len(ranked):
-        measured = _with_gradients(model, inputs, ranked[start : start + count], targets, needs_scores=needs_scores)
-        if best := next((one for one in measured if one.gradient), None):
-            _log(found, best, "the last one that keeps positions and that the score's gradient reaches")
-            return best.layer
+        measured = measure(ranked[start : start + count])
+        if last := next((one for one in measured if one.gradient), None):
+            before = None if needs_normalised else found.before_last_attention(last)
+            if before and measure([before])[0].gradient:
+                _log(found, before, "what enters the last block with an attention")
+                return before.layer
+            _log(found, last, "the last one that keeps positions and that the score's gradient reaches")
+            return last.layer
         start, count = start + count, 2 * count
     if needs_gradients:
         raise ValueError(
@@ -207,8 +250,8 @@ def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None
         if transform is not None:
             layout = str(transform) if isinstance(transform, Layout) else "reshape_transform"
             shape, grid = (1, *first_tensor(output).shape[1:]), tuple(transform(output).shape[2:])
-            inside = _inside_attention(model, names[layer])
-            found[layer] = Candidate(names[layer], layer, shape, layout, grid, inside, transform)
+            attention = _attention_of(model, names[layer])
+            found[layer] = Candidate(names[layer], layer, shape, layout, grid, attention, transform)
 
     with hooked([module for module in model.modules() if module is not model], look):
         image.clone().run(model)
@@ -216,7 +259,7 @@ def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None
 
 
 def _with_gradients(
-    model: nn.Module, inputs: Inputs, candidates: Sequence[Candidate], targets: Any, *, needs_scores: bool
+    model: nn.Module, inputs: Inputs, candidates: Sequence[Candidate], *, targets: Any, needs_scores: bool
 ) -> list[Candidate]:
     """The same candidates with the gradients at them, from one forward pass of the first image and one back."""
     with record_outputs([one.layer for one in candidates], differentiable=True) as outputs, torch.no_grad():
@@ -246,12 +289,15 @@ def _sum_of_all(outputs: Any) -> Tensor:
     return torch.stack(sums).sum() if sums else torch.zeros(())
 
 
-def _inside_attention(model: nn.Module, name: str) -> bool:
-    """Whether a module is a part of an attention, by the names and the classes of what it is in.
+def _attention_of(model: nn.Module, name: str) -> str | None:
+    """The outermost attention that a module is, or is a part of, by names and classes.
 
     A block of attention and all that goes with it is none.
     """
-    path = name.split(".")[:-1]
-    classes = [type(model.get_submodule(".".join(path[: depth + 1]))).__name__ for depth in range(len(path))]
-    words = [word.lower() for word in (*path, *classes)]
-    return any(("attn" in word or "attention" in word) and "block" not in word for word in words)
+    path = name.split(".")
+    for depth, own in enumerate(path, 1):
+        outer = ".".join(path[:depth])
+        words = [word.lower() for word in (own, type(model.get_submodule(outer)).__name__)]
+        if any(("attn" in word or "attention" in word) and "block" not in word for word in words):
+            return outer
+    return None

@@ -7,8 +7,10 @@ import pytest
 import torch
 from tiny_networks import ChannelsLast, ConvNet, Tokens
 from torch import nn
+from torchvision.models import SwinTransformer
 
-from pytorch_grad_cam import METHODS, AblationCAM, EigenCAM, GradCAM, list_layers
+from pytorch_grad_cam import METHODS, AblationCAM, EigenCAM, EigenGradCAM, GradCAM, LayerCAM, list_layers
+from pytorch_grad_cam.base_cam import explain_together
 from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
 
 
@@ -70,6 +72,63 @@ def test_of_a_vit_the_norm_before_the_last_attention(pictures, method):
 
 def test_of_a_vit_whose_patches_are_read_the_last_norm_and_not_the_dropout_after_it(pictures):
     assert name_of_choice(ViT(read_mean=True).eval(), pictures) == "norm"
+
+
+def small_swin(classes=4):
+    return SwinTransformer([4, 4], 8, [2, 2], [2, 2], [2, 2], num_classes=classes, stochastic_depth_prob=0.0).eval()
+
+
+@pytest.mark.parametrize("method", ["gradcam", "eigencam", "ablationcam", "scorecam"])
+def test_of_a_swin_what_enters_the_last_block_whose_windows_move_the_evidence(pictures, method):
+    assert name_of_choice(small_swin(), pictures, METHODS[method]) == "features.3.0"
+
+
+@pytest.mark.parametrize("method", ["gradcam++", "xgradcam", "layercam", "eigengradcam"])
+def test_of_a_swin_the_last_norm_for_a_method_that_needs_normalised_activations(pictures, method):
+    assert METHODS[method].needs_normalised
+    assert name_of_choice(small_swin(), pictures, METHODS[method]) == "permute"
+
+
+def test_the_table_shows_what_each_sort_of_method_takes(pictures):
+    model = small_swin()
+    layers = list_layers(model, pictures)
+    marked = {line.split("  ")[0]: line.split("<- ")[1] for line in str(layers).splitlines() if "<-" in line}
+    assert marked == {
+        "features.3.0": "taken if none is given",
+        "permute": "taken by methods that need normalised activations",
+    }
+    assert (layers.best.layer, layers.last.layer) == (model.features[3][0], model.permute)
+
+
+def test_a_pyramid_of_attention_with_more_than_a_norm_after_it_ends_there(pictures):
+    model = small_swin()
+    model.permute = nn.Sequential(model.permute, nn.Conv2d(16, 16, 1))
+    assert name_of_choice(model, pictures) == "permute"
+
+
+def test_of_a_swin_of_which_no_gradient_reaches_what_enters_the_last_block(pictures):
+    model = small_swin()
+
+    class Cut(nn.Module):
+        def __init__(self, block):
+            super().__init__()
+            self.block = block
+
+        def forward(self, x):
+            return self.block(x.detach())
+
+    model.features[3][1] = Cut(model.features[3][1])
+    assert name_of_choice(model, pictures) == "permute"
+    assert list_layers(model, pictures).best.name == "permute"
+
+
+def test_methods_that_run_together_take_each_its_own_layer(pictures):
+    model = small_swin()
+    explained = explain_together([method(model) for method in (GradCAM, LayerCAM, EigenGradCAM)], pictures, 1)
+    assert [one.evidence[0].layer for one in explained] == [model.features[3][0], model.permute, model.permute]
+    for one, method in zip(explained, (GradCAM, LayerCAM, EigenGradCAM), strict=True):
+        assert torch.equal(one.maps, method(model).explain(pictures, 1).maps)
+    assert explained[1].evidence is explained[2].evidence, "one pass"
 
 
 def test_of_a_cnn_the_last_stage_and_not_the_pooling_after_it(pictures):

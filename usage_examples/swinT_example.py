@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("--method", choices=METHODS, default="gradcam")
     parser.add_argument("--model", default="swin_t")
     parser.add_argument("--weights", help="a state dict, or 'random' (default: the pretrained ones)")
-    parser.add_argument("--target-layer", help="such as features.-1.-1.norm1 (default: the last one with positions)")
+    parser.add_argument("--target-layer", help="such as features.-1.-1.norm1 (default: chosen; its name is printed)")
     parser.add_argument("--aug-smooth", action="store_true")
     parser.add_argument("--eigen-smooth", action="store_true")
     options = parser.parse_args()
