@@ -349,9 +349,11 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--scenes", type=int, default=500)
-    parser.add_argument("--faithful", type=int, help="scenes of deletion, insertion and ROAD, where not all")
     parser.add_argument(
-        "--again", type=int, help="scenes of smoothed methods that run the network again, where not all"
+        "--smoothed",
+        type=int,
+        help="scenes of deletion, insertion and ROAD of smoothed maps, and of all figures of smoothed methods that run "
+        "the network again, where not all",
     )
     arguments = parser.parse_args()
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -364,11 +366,10 @@ def main() -> None:
     for network, name, smoothing in jobs(arguments.networks, arguments.methods):
         path = result_path(network, name, smoothing)
         if not path.exists():
-            smoothed = smoothing != "plain"
-            slow = smoothed and name in METHODS and METHODS[name].runs_again
-            scenes = arguments.again if slow and arguments.again else arguments.scenes
+            faithful = arguments.smoothed if smoothing != "plain" and arguments.smoothed else arguments.scenes
+            scenes = faithful if name in METHODS and METHODS[name].runs_again else arguments.scenes
             start = time.perf_counter()
-            figures: Any = work(network, name, smoothing, scenes, arguments.faithful or scenes)
+            figures: Any = work(network, name, smoothing, scenes, faithful)
             np.savez(path, **figures)
             print(f"{network} {name} {smoothing}: {time.perf_counter() - start:.0f} s", flush=True)
     write_page()

@@ -335,10 +335,15 @@ def test_workers_change_nothing(cli, photos, workers):
 
 
 def test_report(cli, photos):
-    pytest.importorskip("pytorch_grad_cam.report", reason="the report is not here yet")
     result = cli("--image-path", "photos", *DEMO, "--report")
     assert (result.code, (result.folder / "report.html").exists()) == (0, True)
     assert "report.html" in result.out
+
+
+def test_a_run_without_a_report_leaves_none_of_an_earlier_one(cli, photos):
+    cli("--image-path", "photos", *DEMO, "--report")
+    cli("--image-path", "photos", *DEMO, "--method", "layercam")
+    assert not Path("output", "report.html").exists()
 
 
 # What does not work
