@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from pytorch_grad_cam.blank_maps import warn_of_blank_maps
 from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
@@ -23,6 +22,7 @@ from pytorch_grad_cam.smoothing import average_over_augmentations
 from pytorch_grad_cam.utils.find_layers import TargetLayer, layer_name, resolve_layers
 from pytorch_grad_cam.utils.layouts import find_transform
 from pytorch_grad_cam.utils.model_targets import Targets, describe, score_outputs
+from pytorch_grad_cam.utils.trees import tensors_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,7 +232,7 @@ class BaseCAM:
             transform = self.transform(layer, output, inputs.pictures)
             activations = transform(output).unsqueeze(1)
             gradients: Any = torch.stack([transform(g) for g in of], dim=1) if of else None
-            returned = sum(tensor.numel() for tensor in tree_leaves(output) if isinstance(tensor, Tensor))
+            returned = sum(tensor.numel() for tensor in tensors_in(output))
             if of and activations.numel() < returned and not gradients.any():
                 self._check_reached(layer, of, activations.shape[3:], inputs, targets)
             evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores))
@@ -242,7 +242,7 @@ class BaseCAM:
         self, layer: nn.Module, gradients: Sequence[Any], grid: Sequence[int], inputs: Inputs, targets: Targets
     ) -> None:
         """Refuse a layer if no gradient reaches its positions, but one reaches what it returned beside them."""
-        if not any(leaf.any() for leaf in tree_leaves(gradients) if isinstance(leaf, Tensor)):
+        if not any(tensor.any() for tensor in tensors_in(gradients)):
             return
         name = layer_name(self.model, layer)
         instead = layer_name(self.model, self._find_target_layer(inputs, targets))

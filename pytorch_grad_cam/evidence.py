@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from pytorch_grad_cam.hooks import gradients, record_outputs
 from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.model_targets import Targets
+from pytorch_grad_cam.utils.trees import map_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,4 +133,4 @@ def _gradients(scores: Tensor, recorded: list[Any]) -> list[list[Any]]:
 
 def detach(output: Any) -> Any:
     """A layer's or a model's output, of any structure, cut off from the autograd graph."""
-    return tree_map_only(Tensor, torch.detach, output)
+    return map_tensors(torch.detach, output)

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from pytorch_grad_cam.undoing import undone_by
+from pytorch_grad_cam.utils.trees import map_tensors, tensors_in
 
 
 @contextmanager
@@ -35,13 +35,13 @@ def record_outputs(layers: Sequence[nn.Module], *, differentiable: bool = False)
         if threading.get_ident() != thread:
             return None
         if _storages(output) & _storages(args):  # what is done to the layer's input would show in the record
-            output = tree_map_only(Tensor, torch.clone, output)
+            output = map_tensors(torch.clone, output)
         if differentiable:
             torch.set_grad_enabled(True)
-            output = tree_map_only(Tensor, _differentiable, output)
+            output = map_tensors(_differentiable, output)
         records.pop(layer, None)
         records[layer] = output
-        return tree_map_only(Tensor, torch.clone, output)
+        return map_tensors(torch.clone, output)
 
     with hooked(layers, record):
         yield records
@@ -69,14 +69,14 @@ def gradients(score: Tensor, outputs: Sequence[Any], *, keep_graph: bool) -> lis
 
     An output that the score does not depend on gives None.
     """
-    tensors = [t for t in tree_leaves(outputs) if isinstance(t, Tensor) and t.requires_grad]
+    tensors = [t for t in tensors_in(outputs) if t.requires_grad]
     if not (score.requires_grad and tensors):
         return [None] * len(outputs)
     grads = torch.autograd.grad(score, tensors, retain_graph=keep_graph, allow_unused=True)
     of = {id(t): g for t, g in zip(tensors, grads, strict=True) if g is not None}
     return [
-        tree_map_only(Tensor, lambda t: of[id(t)] if id(t) in of else torch.zeros_like(t), output)
-        if any(id(t) in of for t in tree_leaves(output))
+        map_tensors(lambda t: of[id(t)] if id(t) in of else torch.zeros_like(t), output)
+        if any(id(t) in of for t in tensors_in(output))
         else None
         for output in outputs
     ]
@@ -100,7 +100,7 @@ def replace_output(layer: nn.Module, output: Any, call: int = 1) -> Iterator[Non
 
 
 def _storages(values: Any) -> set[int]:
-    return {t.untyped_storage().data_ptr() for t in tree_leaves(values) if isinstance(t, Tensor)}
+    return {t.untyped_storage().data_ptr() for t in tensors_in(values)}
 
 
 def _differentiable(tensor: Tensor) -> Tensor:

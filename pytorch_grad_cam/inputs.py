@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from pytorch_grad_cam.utils.model_targets import describe
+from pytorch_grad_cam.utils.trees import map_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +84,7 @@ class Inputs:
             changed: Tensor = change(tensor) if tensor.ndim and len(tensor) == batch else tensor
             return changed
 
-        args, kwargs = tree_map_only(Tensor, per_image, (self.args, self.kwargs))
+        args, kwargs = map_tensors(per_image, (self.args, self.kwargs))
         return replace(self, pictures=change(self.pictures), args=args, kwargs=kwargs)
 
 
@@ -118,7 +118,8 @@ def prepare_inputs(given: Any, forward_kwargs: Mapping[str, Any], model: nn.Modu
     if pictures.ndim < 3 or 0 in pictures.shape:
         raise ValueError(f"{name} has shape {tuple(pictures.shape)}, expected (B, C, H, W), none of them 0")
     device = next(chain(model.parameters(), model.buffers()), pictures).device
-    args, kwargs = tree_map_only(Tensor, partial(_at_hand, device=device), (args, kwargs))
+    at_hand = partial(map_tensors, partial(_at_hand, device=device))
+    args, kwargs = tuple(map(at_hand, args)), {name: at_hand(value) for name, value in kwargs.items()}
     if isinstance(key, int):
         pictures, args = args[0], (None, *args[1:])
     else:

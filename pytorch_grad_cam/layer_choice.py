@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from pytorch_grad_cam.hooks import gradients, hooked, record_outputs
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
@@ -17,6 +16,7 @@ from pytorch_grad_cam.modes import held_still
 from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.utils.layouts import Layout, Transform, find_transform, first_tensor
 from pytorch_grad_cam.utils.model_targets import of_first_image, score_outputs
+from pytorch_grad_cam.utils.trees import tensors_in
 
 logger = logging.getLogger(__name__)
 
@@ -285,7 +285,7 @@ def _log(found: Candidates, chosen: Candidate, why: str) -> None:
 
 
 def _sum_of_all(outputs: Any) -> Tensor:
-    sums = [tensor.float().sum() for tensor in tree_leaves(outputs) if isinstance(tensor, Tensor)]
+    sums = [tensor.float().sum() for tensor in tensors_in(outputs)]
     return torch.stack(sums).sum() if sums else torch.zeros(())
 
 

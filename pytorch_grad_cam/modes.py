@@ -1,7 +1,7 @@
 """The state in which a model runs while it is explained; given back on exit, whatever happens."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,9 +9,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map_only
 
 from pytorch_grad_cam.undoing import undone_by
+from pytorch_grad_cam.utils.trees import map_tensors
 
 
 @contextmanager
@@ -20,8 +20,21 @@ def held_still(model: nn.Module) -> Iterator[None]:
 
     Tensors made in inference mode cannot be differentiated. Autocast stays as the caller has it.
     """
-    with eval_mode(model), eager_mode(model), torch.inference_mode(False):
+    modules = _every_module(model)
+    with eval_mode(modules), eager_mode(modules), torch.inference_mode(False):
         yield
+
+
+def _every_module(model: nn.Module) -> list[nn.Module]:
+    """What `model.modules()` gives, in any order; its generator within generators takes a small network's time."""
+    found = {model: None}
+    waiting = [model]
+    while waiting:
+        for module in waiting.pop()._modules.values():
+            if module is not None and module not in found:
+                found[module] = None
+                waiting.append(module)
+    return list(found)
 
 
 # The blocks that hold each module that was in train mode, in whatever thread and as part of whatever model.
@@ -30,17 +43,17 @@ _holders_lock = threading.Lock()
 
 
 @contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Hold every submodule in eval mode while the block runs, then give each its own training flag back.
+def eval_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Hold modules in eval mode while the block runs, then give each its own training flag back.
 
     The flags are set, not `model.eval()` called: models may override `train` with more than the flag. Where several
     threads hold a module, the last one to leave gives its flag back.
     """
-    block, modules = object(), list(model.modules())
+    block = object()
 
     def release() -> None:
         with _holders_lock:
-            for module in modules:
+            for module in modules if _holders else ():
                 holders = _holders.get(module)
                 if holders is not None and holders <= {block}:
                     module.training = True
@@ -51,7 +64,7 @@ def eval_mode(model: nn.Module) -> Iterator[None]:
     with undone_by(release):
         with _holders_lock:
             for module in modules:
-                if module.training or module in _holders:
+                if module.training or (_holders and module in _holders):
                     _holders.setdefault(module, set()).add(block)
                     module.training = False
         yield
@@ -64,16 +77,16 @@ _eager_lock = threading.Lock()
 
 
 @contextmanager
-def eager_mode(model: nn.Module) -> Iterator[None]:
-    """Have what `torch.compile` made of a model, or of parts of it, run as written while the block runs.
+def eager_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
+    """Have what `torch.compile` made of modules run as written while the block runs.
 
     Compiled code runs no hook that came after it.
     """
     compiled = any(
-        vars(module).get("_compiled_call_impl") is not None  # by module.compile()
-        or "_orig_mod" in module._modules  # by torch.compile(module)
-        or hasattr(vars(module).get("forward"), "_torchdynamo_orig_callable")  # by torch.compile(module.forward)
-        for module in model.modules()
+        own.get("_compiled_call_impl") is not None  # by module.compile()
+        or "_orig_mod" in own["_modules"]  # by torch.compile(module)
+        or ("forward" in own and hasattr(own["forward"], "_torchdynamo_orig_callable"))  # by torch.compile(its forward)
+        for own in map(vars, modules)
     )
     if not (compiled and hasattr(torch.compiler, "set_stance")):  # since PyTorch 2.6
         yield
@@ -118,7 +131,7 @@ class _InFloat32(TorchFunctionMode):
 
 def at_least_float32(values: Any) -> Any:
     """Values of any structure, tensors in half precision as float32."""
-    return tree_map_only(Tensor, _at_least_float32, values)
+    return map_tensors(_at_least_float32, values)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

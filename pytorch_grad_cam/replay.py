@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from pytorch_grad_cam.hooks import hooked, record_outputs, replace_output
 from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.undoing import undone_by
+from pytorch_grad_cam.utils.trees import map_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Tail:
 
     def _is_exact(self, copies: int, expected: Tensor) -> bool:
         try:
-            found = self(tree_map_only(Tensor, torch.clone, repeat(self.output, copies)), copies)
+            found = self(map_tensors(torch.clone, repeat(self.output, copies)), copies)
         except Exception as error:  # a model that cannot be run like this fails in any way it likes
             logger.info("%s: %s", type(error).__name__, error)
             return False
@@ -92,7 +92,7 @@ def repeat(output: Any, copies: int) -> Any:
             return tensor.expand(copies, *tensor.shape[1:])
         return tensor.repeat(copies, *[1] * (tensor.ndim - 1))
 
-    return tree_map_only(Tensor, tile, output)
+    return map_tensors(tile, output)
 
 
 Tape = list[tuple[nn.Module, Any]]

@@ -395,7 +395,7 @@ def test_overlapping_models_are_held_in_eval_mode_by_both():
     from pytorch_grad_cam.modes import eval_mode
 
     model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU()).train()
-    whole, part = eval_mode(model), eval_mode(model[0])
+    whole, part = eval_mode([model, *model]), eval_mode([model[0]])
     whole.__enter__()
     part.__enter__()
     whole.__exit__(None, None, None)

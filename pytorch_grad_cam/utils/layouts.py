@@ -7,7 +7,8 @@ from math import inf, prod
 from typing import Any
 
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+
+from pytorch_grad_cam.utils.trees import tensors_in
 
 Transform = Callable[[Any], Tensor]
 
@@ -149,7 +150,7 @@ def _of_tokens(given: Transform) -> Transform:
 
 def first_tensor(output: Any) -> Any:
     """Of what a layer returned that which its positions are looked for in; the output itself if it holds no tensor."""
-    return next((leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor)), output)
+    return next(iter(tensors_in(output)), output)
 
 
 _Fits = list[tuple[Layout, float]]

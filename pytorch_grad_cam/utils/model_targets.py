@@ -152,8 +152,10 @@ class Targets:
         """The scalars (B, K) that the targets make of a model's output for the B images."""
         images = per_image(outputs, len(self.rows))
         if isinstance(images, Tensor) and images.ndim == 2 and (classes := self.classes) is not None:
-            for category in {category for row in classes for category in row}:
-                ClassifierOutputTarget(category)(images)  # says so if there is no such class
+            # Each says so if there is no such class.
+            columns = [ClassifierOutputTarget(category)(images) for category in {c for row in classes for c in row}]
+            if len(columns) == 1:
+                return columns[0].unsqueeze(1).expand(-1, len(classes[0]))
             return images.gather(1, torch.tensor(classes, device=images.device))
         rows = zip(self.rows, images, strict=True)
         return torch.stack([torch.stack([_scalar(target, image) for target in row]) for row, image in rows])
