@@ -1,16 +1,23 @@
 """Smoothing by augmentation, on ttach."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from pytorch_grad_cam.inputs import Inputs
-from pytorch_grad_cam.utils.model_targets import describe
+from pytorch_grad_cam.utils.model_targets import Targets, describe
 
 if TYPE_CHECKING:
     from pytorch_grad_cam.base_cam import Explanation
+
+logger = logging.getLogger(__name__)
+
+# More than one a pass saves what each costs beside the work; a large batch is slower than a small one on a CPU.
+_IMAGES_AT_ONCE = {"cpu": 2}
 
 
 def average_over_augmentations(
@@ -41,15 +48,32 @@ def average_over_augmentations(
         transforms = ttach.Compose([ttach.HorizontalFlip(), ttach.Multiply(factors=[0.9, 1, 1.1])])
     if not (transforms := list(transforms)):
         raise ValueError("tta_transforms is empty, expected at least one transform of ttach")
-    copies = [(transform, transform.augment_image(pictures)) for transform in transforms]
+    copies = [transform.augment_image(pictures) for transform in transforms]
     # Usually one of the copies is the clean image; then its explanation is not computed twice.
     clean = explain(inputs, targets)
-    maps = [
-        transform.deaugment_mask(
-            clean.maps
-            if torch.equal(augmented, pictures)
-            else explain(inputs.with_pictures(augmented), clean.targets).maps
-        )
-        for transform, augmented in copies
-    ]
-    return replace(clean, maps=torch.stack(maps).mean(dim=0))
+    others = [number for number, copy in enumerate(copies) if not torch.equal(copy, pictures)]
+    together = max(1, _IMAGES_AT_ONCE.get(pictures.device.type, 64) // len(pictures))
+    maps = [clean.maps] * len(copies)
+    for start in range(0, len(others), together):
+        run = others[start : start + together]
+        found = _maps_of(explain, inputs, clean.targets, [copies[number] for number in run])
+        for number, of_copy in zip(run, found, strict=True):
+            maps[number] = of_copy
+    straight = [transform.deaugment_mask(one) for transform, one in zip(transforms, maps, strict=True)]
+    return replace(clean, maps=torch.stack(straight).mean(dim=0))
+
+
+def _maps_of(
+    explain: Callable[[Inputs, Any], "Explanation"], inputs: Inputs, targets: Targets | None, copies: list[Tensor]
+) -> list[Tensor]:
+    """The maps of copies of the batch, explained together where that can be, as a transform may change the size."""
+    count, batch = len(copies), len(inputs)
+    if count > 1 and len({copy.shape for copy in copies}) == 1:
+        images = torch.arange(batch, device=inputs.pictures.device).repeat(count)
+        several = inputs.rows(images).with_pictures(torch.cat(copies))
+        try:
+            explained = explain(several, targets and Targets(targets.rows * count, targets.several))
+            return list(explained.maps.split(batch))
+        except Exception as error:
+            logger.debug("%d copies of a batch cannot run at once: %s", count, error)
+    return [explain(inputs.with_pictures(copy), targets).maps for copy in copies]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import ttach
 from tiny_networks import ConvNet, GapNet, Tokens
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -563,6 +564,37 @@ def test_aug_smooth_runs_the_model_six_times(model, images):
     model.register_forward_pre_hook(lambda *_: calls.append(1))
     GradCAM(model, model.features)(images, aug_smooth=True)
     assert len(calls) == 6
+
+
+def test_aug_smooth_explains_copies_of_a_single_image_two_at_a_time(model, images):
+    sizes = []
+    handle = model.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
+    together = GradCAM(model, model.features)(images[:1], [[2, 0]], aug_smooth=True)
+    handle.remove()
+    assert sizes == [1, 2, 2, 1]
+    with_others = GradCAM(model, model.features)(images, [[2, 0]] * 3, aug_smooth=True)
+    assert same(together[0], with_others[0])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_aug_smooth_of_a_network_that_takes_one_image_only(model, images, method):
+    class One(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = model
+
+        def forward(self, x):
+            return self.network(x.reshape(1, *images.shape[1:]))
+
+    options = {"batch_size": 1} if METHODS[method].runs_again else {}
+    alone = METHODS[method](One().eval(), model.features, **options)(images[:1], 1, aug_smooth=True)
+    assert np.allclose(alone, METHODS[method](model, model.features)(images[:1], 1, aug_smooth=True), atol=1e-4)
+
+
+def test_aug_smooth_by_copies_of_several_sizes(model, images):
+    transforms = ttach.Compose([ttach.Scale([1, 2], interpolation="nearest"), ttach.HorizontalFlip()])
+    cam = GradCAM(model, model.features, tta_transforms=transforms)
+    assert same(cam(images[:1], 1, aug_smooth=True)[0], cam(images, 1, aug_smooth=True)[0])
 
 
 def test_aug_smooth_is_for_pictures():
