@@ -1,8 +1,9 @@
 """Images per second of `explain_dataset` beside a bare inference loop: `python -m benchmarks.dataset`.
 
 GradCAM on ResNet-50 at 224 px, both over the same loader: JPEG files of 256 px that the demo generator writes, read by
-the workers of a DataLoader. Speed: the median over rounds of the ratio within a round, and the lowest and highest. Memory: how far the
-peak of a fresh process rises above what is in use after the first batch, over few and over many pictures.
+the workers of a DataLoader. Speed: the median over rounds of the ratio within a round, and the lowest and highest.
+Memory: how far the peak of a fresh process rises above what is in use after the first batch, over few and over many
+pictures.
 """
 
 import argparse

@@ -16,7 +16,6 @@ import torch
 ROOT = Path(__file__).parents[1]
 # With these glibc gives every freed tensor back at once; otherwise resident memory depends on what its heap keeps.
 LEAN = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-PAUSE = 0.04  # seconds after a call: threads that it used, such as NumPy's, wait busily for more work
 
 
 def seconds_of(function: Callable[[], Any]) -> float:
@@ -42,7 +41,6 @@ def seconds_beside(
     calls: list[float] = []
     while len(calls) < most and (not calls or sum(plain) + sum(calls) < least):
         calls.append(seconds_of(call))
-        time.sleep(PAUSE)
         plain.append(seconds_of(forward))
     return plain, calls
 
