@@ -1,0 +1,86 @@
+"""What a run measures, in which order, and how often: the quick one in 3 minutes, the full one in 40, on two cores."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from benchmarks.cases import Case
+from benchmarks.growth import axes
+from benchmarks.libraries import EIGEN, GRADIENT, LIBRARIES
+from benchmarks.networks import NETWORKS
+
+QUICK_NETWORKS = ("resnet50", "mobilenet_v3_large", "vit_b_16")
+EARLY = "layer1"
+SOME = 32  # channels for ScoreCAM where all would take long
+ALL = tuple(LIBRARIES)
+BOTH = ("here", "grad-cam")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cases of one network that take turns.
+
+    Attributes:
+        measure: a method of `worker.Worker`.
+        cases: what each library does in a round, one library after the other in each.
+        rounds: how often.
+        libraries: those that are asked, if they have the method.
+    """
+
+    measure: str
+    cases: tuple[Case, ...]
+    rounds: int = 1
+    libraries: tuple[str, ...] = ALL
+
+
+def cases(network: str, *methods: str, batch: int = 1, layer: str | None = None) -> tuple[Case, ...]:
+    """One for each method."""
+    return tuple(Case(network, method, batch=batch, layer=layer) for method in methods)
+
+
+def of_time(*, quick: bool) -> Iterator[Block]:
+    """Everything but memory: blocks of one network follow each other."""
+    for network in QUICK_NETWORKS if quick else NETWORKS:
+        yield Block("maps", cases(network, *GRADIENT, *EIGEN))
+        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 3 if quick else 5)
+        yield Block("seconds", cases(network, "GradCAM", batch=8), 2 if quick else 3)
+        yield Block("seconds", cases(network, "AblationCAM"), 2, ("here",))
+        smooth = Case(network, "GradCAM", aug_smooth=True)
+        yield Block("seconds", (smooth,), 3, BOTH if network == "resnet50" else ("here",))
+        if not quick:
+            others = (*GRADIENT[1:], *EIGEN)
+            yield Block("seconds", cases(network, *others, batch=8), 2, ("here",))
+            yield Block("seconds", cases(network, "GradCAM", batch=32), 2)
+        if network == "resnet50":
+            yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 3 if quick else 5)
+            yield Block("after", cases(network, *EIGEN), 5, BOTH)
+        elif not quick:
+            yield Block("once", (Case(network, "ScoreCAM", channels=SOME),), 1, ("here",))
+    yield from _of_growth(quick=quick)
+    if not quick:
+        yield Block("seconds", cases("resnet50", "AblationCAM", layer="layer3.5"), 2, ("here",))
+        yield Block("once", cases("resnet50", "AblationCAM"), 1, ("grad-cam",))
+        yield Block("once", cases("resnet50", "AblationCAM", layer="layer3.5"), 1, ("grad-cam",))
+        yield Block("once", cases("resnet50", "ScoreCAM"))
+
+
+def of_memory(*, quick: bool) -> Iterator[Block]:
+    """Peaks: one figure each, for they hardly vary; large batches without a call to warm up, by GradCAM alone."""
+    for network in QUICK_NETWORKS if quick else NETWORKS:
+        yield Block("memory", cases(network, *GRADIENT, *EIGEN))
+        for batch in (8,) if quick else (8, 32):
+            yield Block("memory", cases(network, "GradCAM", batch=batch))
+        if network == "resnet50":
+            yield Block("memory", cases(network, *GRADIENT, layer=EARLY))
+
+
+def _of_growth(*, quick: bool) -> Iterator[Block]:
+    """The points that are not measured anyway."""
+    measured = {Case("resnet50", "GradCAM", batch=batch) for batch in (1, 8, 32)}
+    measured.add(Case("resnet50", "GradCAM", layer=EARLY))
+    for axis in axes(quick=quick):
+        points = [case for _, case in axis.points if case not in measured]
+        for case in points:
+            for method in axis.methods:
+                # The peer silences channels one by one: minutes.
+                libraries = ("here",) if method == "AblationCAM" else ALL
+                yield Block("seconds", (replace(case, method=method),), 2 if quick else 3, libraries)

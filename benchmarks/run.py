@@ -1,0 +1,173 @@
+"""A run: all libraries in turn, in processes of their own, and what needs none."""
+
+import datetime
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmarks.imports import import_costs
+from benchmarks.libraries import LIBRARIES
+from benchmarks.lines import files_needed, files_of, lines_in
+from benchmarks.measure import ROOT
+from benchmarks.networks import NETWORKS
+from benchmarks.ours import five_classes, replay
+from benchmarks.peers import MeasurementError, Process, folder_of, install
+from benchmarks.plan import QUICK_NETWORKS, Block, of_memory, of_time
+from benchmarks.results import Results
+
+# The modules of the methods that are measured, for the count of lines.
+ENTRIES = {
+    "here": [
+        f"pytorch_grad_cam.{name}"
+        for name in (
+            "grad_cam",
+            "grad_cam_plusplus",
+            "xgrad_cam",
+            "layer_cam",
+            "eigen_cam",
+            "eigen_grad_cam",
+            "ablation_cam",
+            "score_cam",
+        )
+    ],
+    "torchcam": ["torchcam.methods.gradient", "torchcam.methods.activation"],
+    "captum": ["captum.attr._core.layer.grad_cam"],
+}
+ENTRIES["grad-cam"] = ENTRIES["here"]
+
+
+class Clock:
+    """Says what is done, and how long after the start."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    def say(self, what: str) -> None:
+        """Print it with the minutes and seconds."""
+        minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
+        print(f"{minutes:3}:{seconds:02}  {what}", flush=True)
+
+
+def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results:
+    """Everything, written to a file as it comes."""
+    clock = Clock()
+    names = install(peers)
+    results = Results(path, about(device, names, quick=quick))
+    for measured, lean in ((of_time(quick=quick), False), (of_memory(quick=quick), True)):
+        with ExitStack() as stack:
+            processes = [stack.enter_context(Process(name, device, peers, lean=lean)) for name in names]
+            for block in measured:
+                clock.say(f"{block.measure}: {', '.join(map(str, block.cases))}")
+                measure(block, processes, results)
+                results.write()
+    clock.say("AblationCAM through replay, and five classes in one call")
+    results.tables["replay"] = replay(list(QUICK_NETWORKS if quick else NETWORKS), device)
+    results.tables["five_classes"] = five_classes(device, 2 if quick else 5)
+    clock.say("imports and lines of code")
+    results.tables["imports"] = import_costs(names, peers, 3 if quick else 7)
+    results.tables["lines"] = lines_of_code(names, peers)
+    results.about["minutes"] = round((time.monotonic() - clock.start) / 60, 1)
+    results.write()
+    clock.say("done")
+    return results
+
+
+def about(device: str, names: list[str], *, quick: bool) -> dict[str, Any]:
+    """The machine, the versions and the date."""
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "quick": quick,
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "libraries": names,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def measure(block: Block, processes: list[Process], results: Results) -> None:
+    """The rounds of a block; a library that fails is reported once and not asked for that case again."""
+    if block.measure == "maps":
+        compare_maps(block, processes, results)
+        return
+    for i in range(block.rounds):
+        for case in block.cases:
+            for process in processes[:: -1 if i % 2 else 1]:
+                key = f"{process.name}: {block.measure} of {case}"
+                if process.name not in block.libraries or not process.library.can(case) or key in results.errors:
+                    continue
+                # Where a first call costs more than it would spoil, there is none.
+                warm_up = i == 0 and block.measure != "once" and not (block.measure == "memory" and case.batch > 8)
+                try:
+                    answer = process.ask(block.measure, case, warm_up=warm_up)
+                except MeasurementError as error:
+                    results.errors[key] = str(error)
+                    print(f"        {key} failed: {error}")
+                else:
+                    results.add(block.measure, process.name, case, answer)
+
+
+def compare_maps(block: Block, processes: list[Process], results: Results) -> None:
+    """How far the maps of each peer are from those here."""
+    with tempfile.TemporaryDirectory() as folder:
+        for case in block.cases:
+            maps = dict(_maps(block, case, processes, Path(folder), results))
+            for name, of in maps.items():
+                if LIBRARIES[name].requirement and "here" in maps:
+                    results.add("maps", name, case, float(abs(unit(of) - unit(maps["here"])).max()))
+
+
+def _maps(
+    block: Block, case: Any, processes: list[Process], folder: Path, results: Results
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    for process in processes:
+        if process.name == "floor" or not process.library.can(case):
+            continue
+        path = folder / f"{process.name}.npy"
+        try:
+            process.ask("maps", case, path=str(path))
+        except MeasurementError as error:
+            key = f"{process.name}: maps of {case}"
+            results.errors[key] = str(error)
+            print(f"        {key} failed: {error}")
+        else:
+            yield process.name, np.load(path)
+
+
+def unit(maps: NDArray[Any]) -> NDArray[Any]:
+    """Each map of (B, H, W) stretched to [0, 1], for libraries scale differently; one that is flat becomes 0."""
+    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    stretched: NDArray[Any] = (maps - low) / np.where(high > low, high - low, 1)
+    return stretched
+
+
+def lines_of_code(names: list[str], peers: Path) -> dict[str, dict[str, int]]:
+    """Of each whole package, and of what its methods need."""
+    lines = {}
+    for name in names:
+        if name in ENTRIES:
+            library = LIBRARIES[name]
+            package = (folder_of(library, peers) or ROOT) / library.package
+            needed = files_needed(package, ENTRIES[name])
+            lines[name] = {"whole": lines_in(files_of(package)), "needed": lines_in(needed), "files": len(needed)}
+    return lines
