@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.cases import Case
+from benchmarks.results import Results
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,16 @@ class Axis:
     label: str
     points: tuple[tuple[float, Case], ...]
     methods: tuple[str, ...] = ("GradCAM",)
+
+    def line(self, results: Results, library: str, method: str) -> list[tuple[float, float]]:
+        """How much there is and the seconds of a call, of the points that were measured."""
+        pairs = ((x, results.seconds(library, replace(case, method=method))) for x, case in self.points)
+        return [(x, y) for x, y in pairs if y is not None]
+
+    def forward(self, results: Results) -> list[tuple[float, float]]:
+        """The same of the plain forward pass, beside the calls of this library."""
+        pairs = ((x, results.forward_seconds("here", case)) for x, case in self.points)
+        return [(x, y) for x, y in pairs if y is not None]
 
 
 def axes(*, quick: bool) -> list[Axis]:
