@@ -41,17 +41,17 @@ def of_time(*, quick: bool) -> Iterator[Block]:
     """Everything but memory: blocks of one network follow each other."""
     for network in QUICK_NETWORKS if quick else NETWORKS:
         yield Block("maps", cases(network, *GRADIENT, *EIGEN))
-        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 3 if quick else 5)
+        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 2 if quick else 5)
         yield Block("seconds", cases(network, "GradCAM", batch=8), 2 if quick else 3)
         yield Block("seconds", cases(network, "AblationCAM"), 2, ("here",))
         smooth = Case(network, "GradCAM", aug_smooth=True)
-        yield Block("seconds", (smooth,), 3, BOTH if network == "resnet50" else ("here",))
+        yield Block("seconds", (smooth,), 2, BOTH if network == "resnet50" else ("here",))
         if not quick:
             others = (*GRADIENT[1:], *EIGEN)
             yield Block("seconds", cases(network, *others, batch=8), 2, ("here",))
             yield Block("seconds", cases(network, "GradCAM", batch=32), 2)
         if network == "resnet50":
-            yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 3 if quick else 5)
+            yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 2 if quick else 5)
             yield Block("after", cases(network, *EIGEN), 5, BOTH)
         elif not quick:
             yield Block("once", (Case(network, "ScoreCAM", channels=SOME),), 1, ("here",))
@@ -66,7 +66,7 @@ def of_time(*, quick: bool) -> Iterator[Block]:
 def of_memory(*, quick: bool) -> Iterator[Block]:
     """Peaks: one figure each, for they hardly vary; large batches without a call to warm up, by GradCAM alone."""
     for network in QUICK_NETWORKS if quick else NETWORKS:
-        yield Block("memory", cases(network, *GRADIENT, *EIGEN))
+        yield Block("memory", cases(network, *((GRADIENT[0],) if quick else (*GRADIENT, *EIGEN))))
         for batch in (8,) if quick else (8, 32):
             yield Block("memory", cases(network, "GradCAM", batch=batch))
         if network == "resnet50":
