@@ -144,8 +144,8 @@ def _agreement(results: Results) -> Iterator[str]:
     yield (
         "The largest difference of any pixel from the map here, batch 1, each map stretched to [0, 1] by its least and "
         "greatest value, for libraries scale differently. Where it is large a peer resizes, rectifies or weights in "
-        "another way, or a map is nearly flat: weights are random. grad-cam leaves the sign of a principal component to "
-        "chance."
+        "another way, or a map is nearly flat: weights are random. The sign of a principal component is left to chance "
+        "by grad-cam."
     )
     cases = dict.fromkeys(case for name in PEERS for case in results.cases("maps", name))
     rows = [

@@ -24,6 +24,7 @@ from benchmarks.run import unit
 from pytorch_grad_cam import METHODS as OURS
 from pytorch_grad_cam import GradCAM
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytorch_grad_cam.BlankMapWarning")  # of random weights
 ROOT = Path(__file__).parents[1]
 
 
