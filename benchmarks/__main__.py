@@ -18,6 +18,8 @@ BUILD = ROOT / "build" / "benchmarks"
 def device(name: str) -> str:
     """The name of a device that there is."""
     try:
+        if torch.device(name).type not in ("cpu", "cuda"):
+            raise RuntimeError("it is neither cpu nor cuda")
         torch.zeros(1, device=name)
     except (RuntimeError, AssertionError) as error:
         raise argparse.ArgumentTypeError(f"{name!r} cannot be used: {str(error).splitlines()[0]}") from None

@@ -84,3 +84,20 @@ def floor_gradient(network: str, model: Any, images: Tensor, classes: Tensor) ->
         x, tail = FLOORS[network](model, images)
     x.requires_grad_()
     return torch.autograd.grad(tail(x).gather(1, classes[:, None]).sum(), x)[0]
+
+
+def telling_classes(network: str, model: Any, images: Tensor) -> Tensor:
+    """Of the best three classes of each image the one for which most speaks at the last layer.
+
+    With random weights the maps of others are often blank, and this library then takes its time to say why.
+    """
+    with torch.no_grad():
+        x, tail = FLOORS[network](model, images)
+    x.requires_grad_()
+    scores = tail(x)
+    classes = scores.topk(3).indices
+    support = []
+    for column in classes.T:
+        (gradient,) = torch.autograd.grad(scores.gather(1, column[:, None]).sum(), x, retain_graph=True)
+        support.append((gradient * x.detach()).flatten(1).sum(dim=1))
+    return classes.gather(1, torch.stack(support, dim=1).argmax(dim=1, keepdim=True))[:, 0]

@@ -39,7 +39,10 @@ def import_costs(names: list[str], peers: Path, rounds: int) -> dict[str, dict[s
 
 def _import(package: str, path: list[Path]) -> tuple[float, float]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
+    # The working folder stands before all others on the path of such a process: one without packages.
     command = [sys.executable, "-c", SCRIPT.format(package=package)]
-    ran = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=Path.home())
+    ran = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment, cwd=Path(sys.executable).parent
+    )
     seconds, modules = ran.stdout.split()[-2:]
     return float(seconds), float(modules)

@@ -67,7 +67,7 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
         with ExitStack() as stack:
             processes = [stack.enter_context(Process(name, device, peers, lean=lean)) for name in names]
             for block in measured:
-                clock.say(f"{block.measure}: {', '.join(map(str, block.cases))}")
+                clock.say(str(block))
                 measure(block, processes, results)
                 results.write()
     if not quick:
@@ -75,7 +75,7 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
         results.tables["replay"] = replay(list(NETWORKS), device)
         results.tables["five_classes"] = five_classes(device, 3)
     clock.say("imports and lines of code")
-    results.tables["imports"] = import_costs(names, peers, 2 if quick else 7)
+    results.tables["imports"] = import_costs(names, peers, 1 if quick else 7)
     results.tables["lines"] = lines_of_code(names, peers)
     results.about["minutes"] = round((time.monotonic() - clock.start) / 60, 1)
     results.write()
@@ -117,8 +117,8 @@ def measure(block: Block, processes: list[Process], results: Results) -> None:
                 key = f"{process.name}: {block.measure} of {case}"
                 if process.name not in block.libraries or not process.library.can(case) or key in results.errors:
                     continue
-                # Where a first call costs more than it would spoil, there is none.
-                warm_up = i == 0 and block.measure != "once" and not (block.measure == "memory" and case.batch > 8)
+                # A large batch comes after a small one of the same network; others would take minutes.
+                warm_up = i == 0 and block.measure != "once" and case.batch <= 8
                 try:
                     answer = process.ask(block.measure, case, warm_up=warm_up)
                 except MeasurementError as error:
