@@ -13,7 +13,7 @@ from benchmarks.peers import folder_of
 SCRIPT = """
 import sys, time
 start = time.perf_counter()
-import {package}
+import {module}
 print(time.perf_counter() - start, len(sys.modules))
 """
 
@@ -25,7 +25,7 @@ def import_costs(names: list[str], peers: Path, rounds: int) -> dict[str, dict[s
         library = LIBRARIES[name]
         place = folder_of(library, peers)
         if name != "floor":
-            paths[name] = (library.package, [place.resolve(), (peers / "needs").resolve()] if place else [ROOT])
+            paths[name] = (library.module, [place.resolve(), (peers / "needs").resolve()] if place else [ROOT])
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
     for i in range(rounds + 1):
         for name in list(paths)[:: 1 if i % 2 else -1]:
@@ -37,10 +37,10 @@ def import_costs(names: list[str], peers: Path, rounds: int) -> dict[str, dict[s
     return {name: {"seconds": seconds, "modules": modules} for name, (seconds, modules) in medians.items()}
 
 
-def _import(package: str, path: list[Path]) -> tuple[float, float]:
+def _import(module: str, path: list[Path]) -> tuple[float, float]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path))}
     # The working folder stands before all others on the path of such a process: one without packages.
-    command = [sys.executable, "-c", SCRIPT.format(package=package)]
+    command = [sys.executable, "-c", SCRIPT.format(module=module)]
     ran = subprocess.run(
         command, check=True, capture_output=True, text=True, env=environment, cwd=Path(sys.executable).parent
     )

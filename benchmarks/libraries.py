@@ -123,7 +123,7 @@ class Library:
         start: the context in which it can be called; what happens before the call is not measured.
         methods: those it has, by their names here.
         requirement: for pip; None for what is no peer.
-        package: what is imported.
+        module: what its users import.
         transformers: whether it takes a transform from tokens.
         smooths: whether it averages over augmentations.
     """
@@ -132,9 +132,14 @@ class Library:
     start: Callable[[Task], AbstractContextManager[Call]]
     methods: tuple[str, ...]
     requirement: str | None = None
-    package: str = "pytorch_grad_cam"
+    module: str = "pytorch_grad_cam"
     transformers: bool = True
     smooths: bool = False
+
+    @property
+    def package(self) -> str:
+        """The folder of its code."""
+        return self.module.split(".")[0]
 
     def can(self, case: Case) -> bool:
         """Whether it has what the case asks for."""
@@ -152,6 +157,6 @@ LIBRARIES = {
     "floor": Library("floor", floor, ("GradCAM",)),
     "here": Library("here", here, METHODS, smooths=True),
     "grad-cam": Library("grad-cam 1.5.7", grad_cam, METHODS, "grad-cam==1.5.7", smooths=True),
-    "torchcam": Library("torchcam 0.5.0", torchcam, (*GRADIENT, "ScoreCAM"), "torchcam==0.5.0", "torchcam"),
-    "captum": Library("captum 0.9.0", captum, ("GradCAM",), "captum==0.9.0", "captum", transformers=False),
+    "torchcam": Library("torchcam 0.5.0", torchcam, (*GRADIENT, "ScoreCAM"), "torchcam==0.5.0", "torchcam.methods"),
+    "captum": Library("captum 0.9.0", captum, ("GradCAM",), "captum==0.9.0", "captum.attr", transformers=False),
 }

@@ -29,14 +29,18 @@ def install(folder: Path) -> list[str]:
         place = folder_of(library, folder)
         try:
             if place and not (place / library.package).exists():
-                # These bring their own NumPy: they stand last on the path.
-                _pip("--upgrade", "--target", str(folder / "needs"), "matplotlib", "scikit-learn")
-                _pip("--no-deps", "--target", str(place), str(library.requirement))
+                _install(str(library.requirement), place, folder / "needs")
         except subprocess.CalledProcessError as error:
             print(f"without {library.title}, which pip cannot install: {_last_line(error.stderr)}")
         else:
             found.append(name)
     return found
+
+
+def _install(requirement: str, place: Path, needs: Path) -> None:
+    if not needs.exists():
+        _pip("--target", str(needs), "matplotlib", "scikit-learn")
+    _pip("--no-deps", "--target", str(place), requirement)
 
 
 def _pip(*arguments: str) -> None:
