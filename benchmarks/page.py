@@ -53,7 +53,6 @@ def sections(results: Results, plot: str) -> Iterator[str]:
     rows = ([goal.what, goal.limit, goal.measured, verdicts[goal.reached]] for goal in goals(results))
     yield table(["goal", "limit", "measured", "reached"], rows)
     yield from _time_and_memory(results)
-    yield from _slow(results)
     yield from _agreement(results)
     yield from _growth(results, plot)
     yield from _tables(results)
@@ -63,8 +62,14 @@ def sections(results: Results, plot: str) -> Iterator[str]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """In Markdown."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+    """In Markdown; nothing if there are no rows."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) if lines[2:] else ""
+
+
+def section(title: str, of_table: str, *paragraphs: str) -> list[str]:
+    """A table under its title and what there is to say of it; nothing if it has no rows."""
+    return [f"## {title}", *paragraphs, of_table] if of_table else []
 
 
 def number(figure: float | None) -> str:
@@ -105,34 +110,37 @@ def _early(case: Case) -> bool:
     return case.layer == EARLY
 
 
+def _perturbing(case: Case) -> bool:
+    return (case.method in ("AblationCAM", "ScoreCAM") or case.aug_smooth) and case.network in NETWORKS
+
+
 def _time_and_memory(results: Results) -> Iterator[str]:
-    yield "## Time, in forward passes, last layer"
-    yield beside_each_other(results, "seconds", results.ratio, _usual)
-    yield f"## Time, in forward passes, `{EARLY}` of ResNet-50"
-    yield beside_each_other(results, "seconds", results.ratio, _early)
-    yield "## Memory, in that of a forward pass, last layer"
-    yield beside_each_other(results, "memory", results.memory, _usual)
-    yield f"## Memory, in that of a forward pass, `{EARLY}` of ResNet-50"
-    yield beside_each_other(results, "memory", results.memory, _early)
-
-
-def _slow(results: Results) -> Iterator[str]:
-    yield "## AblationCAM, ScoreCAM and smoothing, in forward passes"
-    yield (
-        "Calls of minutes, AblationCAM of grad-cam and ScoreCAM, ran once, on ResNet-50; ScoreCAM with "
-        f"{SOME} channels on other networks."
+    for measure, figure, unit in (
+        ("seconds", results.ratio, "Time, in forward passes"),
+        ("memory", results.memory, "Memory, in that of a forward pass"),
+    ):
+        yield from section(f"{unit}, last layer", beside_each_other(results, measure, figure, _usual))
+        early = beside_each_other(results, measure, figure, _early)
+        yield from section(f"{unit}, `{EARLY}` of ResNet-50", early)
+    yield from section(
+        "AblationCAM, ScoreCAM and smoothing, in forward passes",
+        beside_each_other(results, "seconds", results.ratio, _perturbing),
+        "Calls of minutes, AblationCAM of grad-cam and ScoreCAM, ran once, on ResNet-50; on other networks ScoreCAM "
+        f"looks at {SOME} channels.",
+    )
+    case = Case("resnet50", "ScoreCAM")
+    peaks = [[TITLES[name], _mebibytes(results.peak(name, case))] for name in TITLES if results.peak(name, case)]
+    yield from section(
+        "Memory of ScoreCAM, ResNet-50, MiB", table(["library", "peak"], peaks), "In the call timed above."
+    )
+    yield from section(
+        "EigenCAM and EigenGradCAM after the network has run, milliseconds",
+        beside_each_other(results, "after", lambda name, case: _milliseconds(results.after(name, case)), bool),
     )
 
-    def keep(case: Case) -> bool:
-        return (case.method in ("AblationCAM", "ScoreCAM") or case.aug_smooth) and case.network in NETWORKS
 
-    yield beside_each_other(results, "seconds", results.ratio, keep)
-    memory = {name: results.peak(name, Case("resnet50", "ScoreCAM")) for name in TITLES}
-    if any(memory.values()):
-        peaks = ", ".join(f"{TITLES[name]} {peak / 2**20:,.0f} MiB" for name, peak in memory.items() if peak)
-        yield f"Peak memory of that ScoreCAM on ResNet-50: {peaks}."
-    yield "## EigenCAM and EigenGradCAM after the network has run, milliseconds"
-    yield beside_each_other(results, "after", lambda name, case: _milliseconds(results.after(name, case)), bool)
+def _mebibytes(peak: float | None) -> str:
+    return number(None if peak is None else peak / 2**20)
 
 
 def _milliseconds(seconds: float | None) -> float | None:
@@ -140,19 +148,19 @@ def _milliseconds(seconds: float | None) -> float | None:
 
 
 def _agreement(results: Results) -> Iterator[str]:
-    yield "## Agreement of the maps"
-    yield (
-        "The largest difference of any pixel from the map here, batch 1, each map stretched to [0, 1] by its least and "
-        "greatest value, for libraries scale differently. Where it is large a peer resizes, rectifies or weights in "
-        "another way, or a map is nearly flat: weights are random. The sign of a principal component is left to chance "
-        "by grad-cam."
-    )
     cases = dict.fromkeys(case for name in PEERS for case in results.cases("maps", name))
     rows = [
         [_network(case.network), case.method, *(_difference(results.difference(name, case)) for name in PEERS)]
         for case in cases
     ]
-    yield table(["network", "method", *(TITLES[name] for name in PEERS)], rows)
+    yield from section(
+        "Agreement of the maps",
+        table(["network", "method", *(TITLES[name] for name in PEERS)], rows),
+        "The largest difference of any pixel from the map here, batch 1, each map stretched to [0, 1] by its least and "
+        "greatest value, for libraries scale differently. Where it is large a peer resizes, rectifies or weights in "
+        "another way: weights are random, activations and gradients faint beside the constants that peers add. "
+        "The sign of a principal component is left to chance by grad-cam.",
+    )
 
 
 def _difference(figure: float | None) -> str:
@@ -162,23 +170,23 @@ def _difference(figure: float | None) -> str:
 
 
 def _growth(results: Results, plot: str) -> Iterator[str]:
-    yield "## How time grows"
-    yield f"![Seconds of a call by batch, input, target layer and channels]({plot})"
-    yield "The slope of the log-log line: 1 is proportional, 0 is constant."
     rows = []
     for axis in axes(quick=results.about["quick"]):
         lines = {"forward pass": axis.forward(results)}
         for name in COLOURS:
             lines |= {f"{TITLES[name]}, {method}": axis.line(results, name, method) for method in axis.methods}
         rows += [[axis.label, of, f"{slope(*zip(*line, strict=True)):.2f}"] for of, line in lines.items() if line[1:]]
-    yield table(["what grows", "of", "slope"], rows)
+    yield from section(
+        "How time grows",
+        table(["what grows", "of", "slope"], rows),
+        f"![Seconds of a call by batch, input, target layer and channels]({plot})",
+        "The slope of the log-log line: 1 is proportional, 0 is constant.",
+    )
 
 
 def _tables(results: Results) -> Iterator[str]:
-    tables = results.tables
-    imports = tables.get("imports", {})
-    yield "## Importing"
-    rows = (
+    imports = results.tables.get("imports", {})
+    costs = (
         (
             TITLES.get(name, name),
             f"{cost['seconds']:.2f} s",
@@ -187,16 +195,16 @@ def _tables(results: Results) -> Iterator[str]:
         )
         for name, cost in imports.items()
     )
-    yield table(["library", "time", "beside torch", "modules loaded"], rows)
-    yield "## Lines of code"
-    yield "Neither blank, nor comment, nor docstring. What methods need is what they import of their own package."
+    yield from section("Importing", table(["library", "time", "beside torch", "modules loaded"], costs))
     lines = (
-        [TITLES[name], f"{of['needed']:,}", str(of["files"]), f"{of['whole']:,}"]
-        for name, of in tables.get("lines", {}).items()
+        (TITLES[name], f"{of['needed']:,}", str(of["files"]), f"{of['whole']:,}")
+        for name, of in results.tables.get("lines", {}).items()
     )
-    yield table(["library", "needed by the methods", "in files", "whole package"], lines)
-    yield "## AblationCAM through replay"
-    yield f"Beside whole forward passes: {SOME} channels in one, scaled up to all."
+    yield from section(
+        "Lines of code",
+        table(["library", "needed by the methods", "in files", "whole package"], lines),
+        "Neither blank, nor comment, nor docstring. What methods need is what they import of their own package.",
+    )
     replayed = (
         (
             _network(row["network"]),
@@ -205,13 +213,19 @@ def _tables(results: Results) -> Iterator[str]:
             f"{row['weights_differ_by']:.0e}",
             "yes" if row["fell_back"] else "no",
         )
-        for row in tables.get("replay", [])
+        for row in results.tables.get("replay", [])
     )
-    yield table(["network", "channels", "times faster", "weights differ by", "fell back"], replayed)
-    yield "## Five classes of one image in one call, in calls for one class"
-    five = tables.get("five_classes", {})
-    yield f"ResNet-50, batch 1; ScoreCAM with {SOME} channels."
-    yield table(list(five), [[number(cost) for cost in five.values()]])
+    yield from section(
+        "AblationCAM through replay",
+        table(["network", "channels", "times faster", "weights differ by", "fell back"], replayed),
+        f"Beside whole forward passes: {SOME} channels in one, scaled up to all.",
+    )
+    five = ([method, number(cost)] for method, cost in results.tables.get("five_classes", {}).items())
+    yield from section(
+        "Five classes of one image in one call",
+        table(["method", "calls for one class"], five),
+        f"ResNet-50, batch 1; ScoreCAM with {SOME} channels.",
+    )
 
 
 def _beside_torch(cost: Mapping[str, float], imports: Mapping[str, Mapping[str, float]]) -> float:
