@@ -53,7 +53,9 @@ def of_time(*, quick: bool) -> Iterator[Block]:
         if not quick:
             others = (*GRADIENT[1:], *EIGEN)
             yield Block("seconds", cases(network, *others, batch=8), 2, ("here",))
-            yield Block("seconds", cases(network, "GradCAM", batch=32), 2)
+            # The slowest library only once so large, for the plot of growth.
+            libraries = ALL if network == "resnet50" else tuple(name for name in ALL if name != "grad-cam")
+            yield Block("seconds", cases(network, "GradCAM", batch=32), 2, libraries)
         if network == "resnet50":
             yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 2 if quick else 5)
             yield Block("after", cases(network, *EIGEN), 5, BOTH)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.cases import Case
 from benchmarks.imports import import_costs
 from benchmarks.libraries import LIBRARIES
 from benchmarks.lines import files_needed, files_of, lines_in
@@ -75,7 +76,7 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
         results.tables["replay"] = replay(list(NETWORKS), device)
         results.tables["five_classes"] = five_classes(device, 3)
     clock.say("imports and lines of code")
-    results.tables["imports"] = import_costs(names, peers, 1 if quick else 7)
+    results.tables["imports"] = import_costs(names, peers, 1 if quick else 5)
     results.tables["lines"] = lines_of_code(names, peers)
     results.about["minutes"] = round((time.monotonic() - clock.start) / 60, 1)
     results.write()
@@ -117,8 +118,7 @@ def measure(block: Block, processes: list[Process], results: Results) -> None:
                 key = f"{process.name}: {block.measure} of {case}"
                 if process.name not in block.libraries or not process.library.can(case) or key in results.errors:
                     continue
-                # A large batch comes after a small one of the same network; others would take minutes.
-                warm_up = i == 0 and block.measure != "once" and case.batch <= 8
+                warm_up = i == 0 and _is_worth_a_warm_up(block.measure, case)
                 try:
                     answer = process.ask(block.measure, case, warm_up=warm_up)
                 except MeasurementError as error:
@@ -126,6 +126,11 @@ def measure(block: Block, processes: list[Process], results: Results) -> None:
                     print(f"        {key} failed: {error}")
                 else:
                     results.add(block.measure, process.name, case, answer)
+
+
+def _is_worth_a_warm_up(measure: str, case: Case) -> bool:
+    """A large batch comes after a small one of the same network, and what runs once takes minutes."""
+    return measure != "once" and case.batch <= (1 if measure == "memory" else 8)
 
 
 def compare_maps(block: Block, processes: list[Process], results: Results) -> None:
@@ -139,7 +144,7 @@ def compare_maps(block: Block, processes: list[Process], results: Results) -> No
 
 
 def _maps(
-    block: Block, case: Any, processes: list[Process], folder: Path, results: Results
+    block: Block, case: Case, processes: list[Process], folder: Path, results: Results
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     for process in processes:
         if process.name == "floor" or not process.library.can(case):
