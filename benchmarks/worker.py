@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import statistics
 import sys
 import time
 import warnings
@@ -18,7 +19,7 @@ from torch import Tensor
 from benchmarks.cases import Case
 from benchmarks.floors import FLOORS, telling_classes
 from benchmarks.libraries import LIBRARIES, Task
-from benchmarks.measure import peak_memory, seconds_beside
+from benchmarks.measure import peak_memory, seconds_beside, seconds_of
 from benchmarks.networks import load, noise
 
 LEAST_SECONDS = 0.25  # a measurement repeats until then, or a short call would be lost in the noise
@@ -67,14 +68,17 @@ class Worker:
     def once(self, task: Task) -> dict[str, Any]:
         """Seconds and peak bytes of a call that takes too long to run twice."""
         plain = partial(forward, task.model, task.images)
+
+        def around() -> float:
+            return statistics.median(seconds_of(plain) for _ in range(5))
+
         plain()
-        bytes_of_forward, times, peaks = peak_memory(plain), [], []
+        peak, before, calls = peak_memory(plain), around(), []
         with self.library.start(task) as call:
-            peaks = [peak_memory(lambda: times.append(seconds_beside(plain, call, 0, 1)))]
-        before_and_after, calls = times[0]
+            peak_of_call = peak_memory(lambda: calls.append(seconds_of(call)))
         return {
-            "seconds": {"forward": before_and_after, "call": calls},
-            "memory": {"forward": bytes_of_forward, "call": peaks[0]},
+            "seconds": {"forward": [before, around()], "call": calls},
+            "memory": {"forward": peak, "call": peak_of_call},
         }
 
     def after(self, task: Task) -> float:
