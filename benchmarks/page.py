@@ -238,8 +238,8 @@ def headline(results: Results) -> str:
     cases = [Case("resnet50", method) for method in METHODS]
     rows = [[f"`{case.method}`", *(number(results.ratio(name, case)) for name in names)] for case in cases]
     memory = [number(results.memory(name, Case("resnet50", "GradCAM"))) for name in names]
-    head = ["ResNet-50, last layer", *(TITLES[name] for name in names)]
-    return table(head, [*rows, ["peak memory of `GradCAM`", *memory]])
+    head = ["ResNet-50, time in forward passes", *(TITLES[name] for name in names)]
+    return table(head, [*rows, ["`GradCAM`, memory in that of a forward pass", *memory]])
 
 
 def write_headline(results: Results, path: Path) -> None:

@@ -17,8 +17,9 @@ from benchmarks.growth import axes, slope
 from benchmarks.libraries import LIBRARIES, METHODS, Task
 from benchmarks.lines import count_lines, files_needed
 from benchmarks.measure import ratio_beside
-from benchmarks.networks import last_layer, load, noise
+from benchmarks.networks import NETWORKS, last_layer, load, noise
 from benchmarks.page import headline, sections, write_headline
+from benchmarks.plan import of_time
 from benchmarks.results import Results
 from benchmarks.run import unit
 from pytorch_grad_cam import METHODS as OURS
@@ -55,6 +56,11 @@ def test_this_library_is_called_as_its_users_call_it(method):
 
 def test_every_method_is_measured():
     assert sorted(METHODS) == sorted(method.__name__ for method in OURS.values())
+
+
+def test_the_full_run_takes_every_method_to_every_network():
+    asked = {(case.network, case.method) for block in of_time(quick=False) for case in block.cases}
+    assert asked >= {(network, method) for network in NETWORKS for method in METHODS}
 
 
 def test_a_library_is_asked_only_for_what_it_has():
