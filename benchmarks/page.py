@@ -13,7 +13,7 @@ from benchmarks.plan import EARLY, SOME
 from benchmarks.plots import COLOURS, plot_growth
 from benchmarks.results import Results
 
-TITLES = {name: library.title for name, library in LIBRARIES.items()} | {"here": "here"}
+TITLES = {name: library.title for name, library in LIBRARIES.items()}
 SMALL = 1e-3  # a difference of maps that is due to rounding
 Figure = Callable[[str, Case], float | None]
 
@@ -45,7 +45,8 @@ def sections(results: Results, plot: str) -> Iterator[str]:
         f"Written by `python -m benchmarks{' --quick' * about['quick']}` on {about['date']}, in "
         f"{about.get('minutes', '?')} minutes: {about['device']}, {about['processor']}, {about['cores']} cores, "
         f"{about['threads']} threads, {about['system']}, Python {about['python']}, torch {about['torch']}, torchvision "
-        f"{about['torchvision']}; {', '.join(TITLES[name] for name in PEERS if name in about['libraries'])}."
+        f"{about['torchvision']}; {', '.join(TITLES[name] for name in PEERS if name in about['libraries'])}; here "
+        f"{about['version']}."
     )
     yield HOW
     yield "## Goals"

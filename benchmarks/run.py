@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+import pytorch_grad_cam
 from benchmarks.cases import Case
 from benchmarks.imports import import_costs
 from benchmarks.libraries import LIBRARIES
@@ -97,6 +98,7 @@ def about(device: str, names: list[str], *, quick: bool) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
+        "version": pytorch_grad_cam.__version__,
         "libraries": names,
     }
 

@@ -148,7 +148,7 @@ def results():
     return found
 
 
-ABOUT = ("date", "device", "processor", "cores", "threads", "system", "python", "torch", "torchvision")
+ABOUT = ("date", "device", "processor", "cores", "threads", "system", "python", "torch", "torchvision", "version")
 
 
 def test_page_shows_each_figure_and_what_was_missed(results):
