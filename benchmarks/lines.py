@@ -6,6 +6,20 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.libraries import LIBRARIES
+from benchmarks.measure import ROOT
+from benchmarks.peers import folder_of
+from pytorch_grad_cam import METHODS
+
+OWN = [method.__module__ for method in METHODS.values()]
+ENTRIES = {
+    "here": OWN,
+    "grad-cam": OWN,  # has the same names
+    "torchcam": ["torchcam.methods.gradient", "torchcam.methods.activation"],
+    "captum": ["captum.attr._core.layer.grad_cam"],
+}
+"""The modules of the methods that are measured."""
+
 WITHOUT_CODE = {
     tokenize.COMMENT,
     tokenize.NL,
@@ -78,3 +92,15 @@ def _imports(package: Path, path: Path) -> Iterator[str]:
 def lines_in(files: list[Path]) -> int:
     """Lines of code of all the files."""
     return sum(count_lines(path.read_text("utf-8")) for path in files)
+
+
+def lines_of_code(names: list[str], peers: Path) -> dict[str, dict[str, int]]:
+    """Of each whole package, and of what its methods need."""
+    lines = {}
+    for name in names:
+        if name in ENTRIES:
+            library = LIBRARIES[name]
+            package = (folder_of(library, peers) or ROOT) / library.package
+            needed = files_needed(package, ENTRIES[name])
+            lines[name] = {"whole": lines_in(files_of(package)), "needed": lines_in(needed), "files": len(needed)}
+    return lines

@@ -19,33 +19,12 @@ import pytorch_grad_cam
 from benchmarks.cases import Case
 from benchmarks.imports import import_costs
 from benchmarks.libraries import LIBRARIES
-from benchmarks.lines import files_needed, files_of, lines_in
-from benchmarks.measure import ROOT
+from benchmarks.lines import lines_of_code
 from benchmarks.networks import NETWORKS
 from benchmarks.ours import five_classes, replay
-from benchmarks.peers import MeasurementError, Process, folder_of, install
+from benchmarks.peers import MeasurementError, Process, install
 from benchmarks.plan import Block, of_memory, of_time
 from benchmarks.results import Results
-
-# The modules of the methods that are measured, for the count of lines.
-ENTRIES = {
-    "here": [
-        f"pytorch_grad_cam.{name}"
-        for name in (
-            "grad_cam",
-            "grad_cam_plusplus",
-            "xgrad_cam",
-            "layer_cam",
-            "eigen_cam",
-            "eigen_grad_cam",
-            "ablation_cam",
-            "score_cam",
-        )
-    ],
-    "torchcam": ["torchcam.methods.gradient", "torchcam.methods.activation"],
-    "captum": ["captum.attr._core.layer.grad_cam"],
-}
-ENTRIES["grad-cam"] = ENTRIES["here"]
 
 
 class Clock:
@@ -167,15 +146,3 @@ def unit(maps: NDArray[Any]) -> NDArray[Any]:
     low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
     stretched: NDArray[Any] = (maps - low) / np.where(high > low, high - low, 1)
     return stretched
-
-
-def lines_of_code(names: list[str], peers: Path) -> dict[str, dict[str, int]]:
-    """Of each whole package, and of what its methods need."""
-    lines = {}
-    for name in names:
-        if name in ENTRIES:
-            library = LIBRARIES[name]
-            package = (folder_of(library, peers) or ROOT) / library.package
-            needed = files_needed(package, ENTRIES[name])
-            lines[name] = {"whole": lines_in(files_of(package)), "needed": lines_in(needed), "files": len(needed)}
-    return lines
