@@ -6,7 +6,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -100,13 +100,18 @@ def measure(block: Block, processes: list[Process], results: Results) -> None:
                 if process.name not in block.libraries or not process.library.can(case) or key in results.errors:
                     continue
                 warm_up = i == 0 and _is_worth_a_warm_up(block.measure, case)
-                try:
-                    answer = process.ask(block.measure, case, warm_up=warm_up)
-                except MeasurementError as error:
-                    results.errors[key] = str(error)
-                    print(f"        {key} failed: {error}")
-                else:
-                    results.add(block.measure, process.name, case, answer)
+                with reported(results, key):
+                    results.add(block.measure, process.name, case, process.ask(block.measure, case, warm_up=warm_up))
+
+
+@contextmanager
+def reported(results: Results, what: str) -> Iterator[None]:
+    """What one library cannot do is a result, and the run goes on."""
+    try:
+        yield
+    except MeasurementError as error:
+        results.errors[what] = str(error)
+        print(f"        {what} failed: {error}", flush=True)
 
 
 def _is_worth_a_warm_up(measure: str, case: Case) -> bool:
@@ -118,27 +123,16 @@ def compare_maps(block: Block, processes: list[Process], results: Results) -> No
     """How far the maps of each peer are from those here."""
     with tempfile.TemporaryDirectory() as folder:
         for case in block.cases:
-            maps = dict(_maps(block, case, processes, Path(folder), results))
+            maps = {}
+            for process in processes:
+                path = Path(folder, f"{process.name}.npy")
+                if process.name != "floor" and process.library.can(case):
+                    with reported(results, f"{process.name}: maps of {case}"):
+                        process.ask("maps", case, path=str(path))
+                        maps[process.name] = unit(np.load(path))
             for name, of in maps.items():
                 if LIBRARIES[name].requirement and "here" in maps:
-                    results.add("maps", name, case, float(abs(unit(of) - unit(maps["here"])).max()))
-
-
-def _maps(
-    block: Block, case: Case, processes: list[Process], folder: Path, results: Results
-) -> Iterator[tuple[str, NDArray[Any]]]:
-    for process in processes:
-        if process.name == "floor" or not process.library.can(case):
-            continue
-        path = folder / f"{process.name}.npy"
-        try:
-            process.ask("maps", case, path=str(path))
-        except MeasurementError as error:
-            key = f"{process.name}: maps of {case}"
-            results.errors[key] = str(error)
-            print(f"        {key} failed: {error}")
-        else:
-            yield process.name, np.load(path)
+                    results.add("maps", name, case, float(abs(of - maps["here"]).max()))
 
 
 def unit(maps: NDArray[Any]) -> NDArray[Any]:
