@@ -26,14 +26,14 @@ def device(name: str) -> str:
     return name
 
 
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="3 networks, small batches, no call of minutes")
     parser.add_argument("--device", type=device, default="cpu", help="cpu or cuda")
     parser.add_argument("--peers", type=Path, default=CACHE, metavar="FOLDER", help="where they are, or go to")
     parser.add_argument("--page", action="store_true", help="only write the page again, of the last full run")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.page and arguments.quick:
         parser.error("--page is of the full run: leave out --quick")
     try:
