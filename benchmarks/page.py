@@ -160,7 +160,8 @@ def _agreement(results: Results) -> Iterator[str]:
         "The largest difference of any pixel from the map here, batch 1, each map stretched to [0, 1] by its least and "
         "greatest value, for libraries scale differently. Where it is large a peer resizes, rectifies or weights in "
         "another way: weights are random, activations and gradients faint beside the constants that peers add. "
-        "The sign of a principal component is left to chance by grad-cam.",
+        "The sign of a principal component is left to chance by grad-cam. DenseNet rectifies the layer's output in "
+        "place; grad-cam and torchcam take that for what the layer returned.",
     )
 
 

@@ -43,9 +43,9 @@ class Results:
         self.path.write_text(json.dumps(content, indent=1), "utf-8")
 
     def add(self, measure: str, library: str, case: Case, answer: Any) -> None:
-        """One more answer; that to `once` is of time and of memory."""
+        """One more answer; that to `once` is of time and of the peak."""
         if measure == "once":
-            for part in ("seconds", "memory"):
+            for part in ("seconds", "peak"):
                 self.add(part, library, case, answer[part])
         else:
             self._answers.setdefault((measure, library, case), []).append(answer)
@@ -75,8 +75,8 @@ class Results:
         return self._median("memory", library, case, lambda answer: answer["call"] / answer["forward"])
 
     def peak(self, library: str, case: Case) -> float | None:
-        """Peak bytes above what was in use."""
-        return self._median("memory", library, case, lambda answer: float(answer["call"]))
+        """Peak bytes above what was in use, of a call that ran once."""
+        return self._median("peak", library, case, float)
 
     def difference(self, library: str, case: Case) -> float | None:
         """The largest difference of a map of a peer from the one here."""

@@ -73,13 +73,10 @@ class Worker:
             return statistics.median(seconds_of(plain) for _ in range(5))
 
         plain()
-        peak, before, calls = peak_memory(plain), around(), []
+        before, calls = around(), []
         with self.library.start(task) as call:
-            peak_of_call = peak_memory(lambda: calls.append(seconds_of(call)))
-        return {
-            "seconds": {"forward": [before, around()], "call": calls},
-            "memory": {"forward": peak, "call": peak_of_call},
-        }
+            peak = peak_memory(lambda: calls.append(seconds_of(call)))
+        return {"seconds": {"forward": [before, around()], "call": calls}, "peak": peak}
 
     def after(self, task: Task) -> float:
         """Seconds from the end of the last forward or backward pass to the end of the call."""
