@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "pytorch_grad_cam" / "__init__.py").read_text("utf-8"), re.M)[1]
 
 TEST = ["pytest>=8", "hypothesis", "psutil", "ruff", "mypy", "scikit-image", "selenium", "timm", "transformers"]
-BENCH = ["psutil", "timm"]
+BENCH = ["matplotlib", "psutil", "timm"]
 
 setup(
     name="grad-cam",
@@ -22,7 +22,7 @@ setup(
     packages=find_packages(include=["pytorch_grad_cam", "pytorch_grad_cam.*"]),
     package_data={"pytorch_grad_cam": ["py.typed", "report.html"], "pytorch_grad_cam.demo": ["*.pt"]},
     install_requires=["torch>=2.1", "torchvision>=0.16", "numpy", "opencv-python", "ttach", "tqdm"],
-    extras_require={"test": TEST, "bench": BENCH, "docs": ["matplotlib", *BENCH]},
+    extras_require={"test": TEST, "bench": BENCH, "docs": BENCH},
     entry_points={"console_scripts": ["grad-cam = pytorch_grad_cam.cli:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",

@@ -1,8 +1,9 @@
-"""Images per second of `explain_dataset` beside a bare inference loop over the same loader.
+"""Images per second of `explain_dataset` beside a bare inference loop: `python -m benchmarks.dataset`.
 
-GradCAM on ResNet-50 at 224 px; JPEG files of 256 px that the demo generator writes, read by the workers of a
-DataLoader. Speed: the median over rounds of the ratio within a round, and the lowest and highest. Memory: how far the
-peak of a fresh process rises above what is in use after the first batch, over few and over many pictures.
+GradCAM on ResNet-50 at 224 px, both over the same loader: JPEG files of 256 px that the demo generator writes, read by
+the workers of a DataLoader. Speed: the median over rounds of the ratio within a round, and the lowest and highest.
+Memory: how far the peak of a fresh process rises above what is in use after the first batch, over few and over many
+pictures.
 """
 
 import argparse
@@ -16,11 +17,11 @@ from typing import Any
 
 import torch
 import torchvision
-from measure import in_fresh_process, peak_memory
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.measure import in_fresh_process, peak_memory
 from pytorch_grad_cam import GradCAM, explain_dataset
 from pytorch_grad_cam.demo.scenes import make_scene
 from pytorch_grad_cam.networks import Preset
@@ -116,7 +117,7 @@ def main() -> None:
         options = ["--model", arguments.model, "--device", arguments.device, "--workers", str(arguments.workers)]
         options += ["--batch-size", str(arguments.batch_size)]
         for count in (arguments.pictures, 4 * arguments.pictures):
-            peak = int(in_fresh_process(__file__, *options, "--memory-of", folder, str(count)))
+            peak = int(in_fresh_process("benchmarks.dataset", *options, "--memory-of", folder, str(count)))
             print(f"{'memory':16} {peak / 2**20:8.1f} MiB over {count} pictures")
 
 

@@ -1,5 +1,7 @@
-"""Time in alternating rounds and peak memory in fresh processes, both for comparison within one run."""
+"""Time beside the plain forward pass, and peak memory, both for comparison within one run."""
 
+import ctypes
+import gc
 import os
 import resource
 import statistics
@@ -7,10 +9,47 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+
+ROOT = Path(__file__).parents[1]
+# With these glibc gives every freed tensor back at once; otherwise resident memory depends on what its heap keeps.
+LEAN = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+
+
+def seconds_of(function: Callable[[], Any]) -> float:
+    """Wall time of one call, to the end of its work on the GPU if there is one at work."""
+    if torch.cuda.is_initialized():
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        torch.cuda.synchronize()
+        start.record()
+        function()
+        end.record()
+        torch.cuda.synchronize()
+        return float(start.elapsed_time(end)) / 1e3
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
+def seconds_beside(
+    forward: Callable[[], Any], call: Callable[[], Any], least: float, most: int
+) -> tuple[list[float], list[float]]:
+    """Seconds of a call, again and again for a least time, and of the forward passes around: one more than calls."""
+    plain = [seconds_of(forward)]
+    calls: list[float] = []
+    while len(calls) < most and (not calls or sum(plain) + sum(calls) < least):
+        calls.append(seconds_of(call))
+        plain.append(seconds_of(forward))
+    return plain, calls
+
+
+def ratio_beside(plain: list[float], calls: list[float]) -> float:
+    """The median ratio of a call to the mean of the forward passes just before and just after."""
+    return statistics.median(2 * call / (a + b) for a, call, b in zip(plain, calls, plain[1:], strict=False))
 
 
 def seconds(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
@@ -21,11 +60,7 @@ def seconds(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str
         function()
     for i in range(rounds):
         for name in names if i % 2 else reversed(names):
-            _synchronize()
-            start = time.perf_counter()
-            functions[name]()
-            _synchronize()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(seconds_of(functions[name]))
     return times
 
 
@@ -36,11 +71,15 @@ def ratio(times: list[float], reference: list[float]) -> float:
 
 def peak_memory(function: Callable[[], Any]) -> int:
     """Peak bytes that one call takes above what is in use before: of the GPU if there is work on it, else resident."""
+    gc.collect()
     if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         function()
         return torch.cuda.max_memory_allocated() - before
+    with suppress(OSError, AttributeError):  # glibc: what its heap keeps would be used again, unseen
+        ctypes.CDLL(None).malloc_trim(0)
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5")  # Linux: the peak starts again from here
@@ -49,14 +88,12 @@ def peak_memory(function: Callable[[], Any]) -> int:
     return _resident("VmHWM") - before
 
 
-def in_fresh_process(script: str, *arguments: str) -> str:
-    """What a script prints in a process of its own.
-
-    There glibc gives every freed tensor back at once; otherwise resident memory depends on what its heap keeps.
-    """
-    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-    command = [sys.executable, script, *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout.strip()
+def in_fresh_process(module: str, *arguments: str) -> str:
+    """What a module prints in a process of its own."""
+    command = [sys.executable, "-m", module, *arguments]
+    environment = {**os.environ, **LEAN}
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=ROOT)
+    return ran.stdout.strip()
 
 
 def _resident(field: str) -> int:
@@ -64,8 +101,3 @@ def _resident(field: str) -> int:
     if not status.exists():  # no reset here: the peak of the whole process
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return int(next(line for line in status.read_text().splitlines() if line.startswith(field)).split()[1]) * 1024
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()

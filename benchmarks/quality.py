@@ -280,7 +280,7 @@ against it, not of how the network answers to removed pixels.
 randomised;
   {BATCH} scenes; 0 is a map that does not depend on them. Not of smoothed maps, which read the same weights.
 - **ms / picture**: for both classes, the median over batches of {BATCH}; other work may have shared the machine: an
-  order of magnitude (`benchmarks/overhead.py` and `benchmarks/methods.py` measure speed).
+  order of magnitude ([benchmarks.md](benchmarks.md) has the speed).
 
 ![Peaks in the box, insertion and ROAD](quality.png)
 

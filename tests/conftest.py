@@ -1,6 +1,11 @@
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from tiny_networks import ConvNet
+
+sys.path.append(str(Path(__file__).parents[1]))  # last: only for `benchmarks`, which is not installed
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,1 @@
+"""What this library and its peers cost on the same work: `python -m benchmarks`."""

@@ -1,0 +1,103 @@
+"""What no gradient method can do without, written by hand for each network.
+
+The forward pass without gradients up to the last layer, then the rest of the network forward and back to that layer.
+Each function returns what the layer gives and the rest of the network as a function of it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Tail = Callable[[Tensor], Tensor]
+
+
+def resnet(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+    x = model.maxpool(model.relu(model.bn1(model.conv1(images))))
+    x = model.layer4(model.layer3(model.layer2(model.layer1(x))))
+    return x, lambda x: model.fc(model.avgpool(x).flatten(1))
+
+
+def pooled(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+    """VGG and MobileNet."""
+    return model.features(images), lambda x: model.classifier(model.avgpool(x).flatten(1))
+
+
+def densenet(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+    return model.features(images), lambda x: model.classifier(F.adaptive_avg_pool2d(F.relu(x), 1).flatten(1))
+
+
+def convnext(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+    return model.features(images), lambda x: model.classifier(model.avgpool(x))
+
+
+def vit(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+    """To `ln_1` of the last block."""
+    *blocks, last = model.encoder.layers
+    tokens = torch.cat([model.class_token.expand(len(images), -1, -1), model._process_input(images)], dim=1)
+    tokens = tokens + model.encoder.pos_embedding
+    for block in blocks:
+        tokens = block(tokens)
+
+    def tail(x: Tensor) -> Tensor:
+        attended = last.self_attention(x, x, x, need_weights=False)[0] + tokens
+        scores: Tensor = model.heads(model.encoder.ln(attended + last.mlp(last.ln_2(attended)))[:, 0])
+        return scores
+
+    return last.ln_1(tokens), tail
+
+
+def swin(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+    """To `norm1` of the last block."""
+    *stages, (block, last) = model.features
+    grid = images
+    for stage in stages:
+        grid = stage(grid)
+    grid = block(grid)
+
+    def tail(x: Tensor) -> Tensor:
+        attended = grid + last.attn(x)
+        scores: Tensor = model.head(
+            model.flatten(model.avgpool(model.permute(model.norm(attended + last.mlp(last.norm2(attended))))))
+        )
+        return scores
+
+    return last.norm1(grid), tail
+
+
+FLOORS: dict[str, Callable[[Any, Tensor], tuple[Tensor, Tail]]] = {
+    "resnet50": resnet,
+    "vgg16": pooled,
+    "densenet121": densenet,
+    "mobilenet_v3_large": pooled,
+    "convnext_tiny": convnext,
+    "vit_b_16": vit,
+    "swin_t": swin,
+}
+
+
+def floor_gradient(network: str, model: Any, images: Tensor, classes: Tensor) -> Tensor:
+    """The gradient of the score of each image's class, at the output of the last layer."""
+    with torch.no_grad():
+        x, tail = FLOORS[network](model, images)
+    x.requires_grad_()
+    return torch.autograd.grad(tail(x).gather(1, classes[:, None]).sum(), x)[0]
+
+
+def telling_classes(network: str, model: Any, images: Tensor) -> Tensor:
+    """Of the best three classes of each image the one for which most speaks at the last layer.
+
+    With random weights the maps of others are often blank, and this library then takes its time to say why.
+    """
+    with torch.no_grad():
+        x, tail = FLOORS[network](model, images)
+    x.requires_grad_()
+    scores = tail(x)
+    classes = scores.topk(3).indices
+    support = []
+    for column in classes.T:
+        (gradient,) = torch.autograd.grad(scores.gather(1, column[:, None]).sum(), x, retain_graph=True)
+        support.append((gradient * x.detach()).flatten(1).sum(dim=1))
+    return classes.gather(1, torch.stack(support, dim=1).argmax(dim=1, keepdim=True))[:, 0]

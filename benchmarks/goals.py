@@ -1,0 +1,133 @@
+"""What this library promises, and whether the run shows it; a miss is never left out."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from benchmarks.cases import Case
+from benchmarks.libraries import EIGEN, GRADIENT, LIBRARIES
+from benchmarks.plan import EARLY
+from benchmarks.results import Results
+
+PEERS = tuple(name for name, library in LIBRARIES.items() if library.requirement)
+LAST = Case("resnet50", "AblationCAM")
+THIRD = Case("resnet50", "AblationCAM", layer="layer3.5")
+SCORE = Case("resnet50", "ScoreCAM")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A row of the page; `reached` is None where nothing was measured."""
+
+    what: str
+    limit: str
+    measured: str
+    reached: bool | None
+
+
+def goals(results: Results) -> list[Goal]:
+    """All rows."""
+    return [*_beside_the_floor(results), *_early(results), *_perturbation(results), *_others(results)]
+
+
+def at_most(what: str, limit: float, figures: Mapping[str, float | None]) -> Goal:
+    """All figures are to be no more than the limit; the worst is named."""
+    return _judge(what, f"at most {limit:.2f}", {k: v for k, v in figures.items() if v is not None}, limit, 1)
+
+
+def at_least(what: str, limit: float, figures: Mapping[str, float | None]) -> Goal:
+    """All figures are to be no less than the limit; the worst is named."""
+    return _judge(what, f"at least {limit:.0f}", {k: v for k, v in figures.items() if v is not None}, limit, -1)
+
+
+def _judge(what: str, text: str, figures: Mapping[str, float], limit: float, sign: int) -> Goal:
+    if not figures:
+        return Goal(what, text, "not measured", None)
+    worst = max(figures, key=lambda name: sign * figures[name])
+    kept = sum(sign * figure <= sign * limit for figure in figures.values())
+    among = f" ({worst}); {kept} of {len(figures)} reach it" if len(figures) > 1 else ""
+    value = figures[worst]
+    return Goal(what, text, (f"{value:.2f}" if value < 20 else f"{value:.0f}") + among, kept == len(figures))
+
+
+def divide(a: float | None, b: float | None) -> float | None:
+    """Their ratio, if both were measured."""
+    return None if a is None or b is None else a / b
+
+
+def best_peer(results: Results, case: Case, *, memory: bool = False) -> float | None:
+    """The least that a peer needs."""
+    figures = (results.memory(name, case) if memory else results.ratio(name, case) for name in PEERS)
+    return min((figure for figure in figures if figure is not None), default=None)
+
+
+def _floor_of(case: Case) -> Case:
+    return Case(case.network, "GradCAM", batch=case.batch)
+
+
+def _on_last_layer(results: Results, measure: str) -> list[Case]:
+    """What there is of the gradient methods at the last layers, for images of the usual size."""
+    methods = (*GRADIENT, "EigenGradCAM")
+    return [
+        case
+        for case in results.cases(measure)
+        if case == Case(case.network, case.method, batch=case.batch)
+        and case.method in methods
+        and "-" not in case.network
+    ]
+
+
+def _beside_the_floor(results: Results) -> Iterator[Goal]:
+    cases = _on_last_layer(results, "seconds")
+    times = {case: divide(results.ratio("here", case), results.ratio("floor", _floor_of(case))) for case in cases}
+    for title, limit, single in (("batch 1", 1.10, True), ("larger batches", 1.05, False)):
+        figures = {str(case): time for case, time in times.items() if (case.batch == 1) == single}
+        yield at_most(f"gradient methods, last layer, {title}: time beside the floor", limit, figures)
+    cases = _on_last_layer(results, "memory")
+    figures = {str(case): results.memory("here", case) for case in cases}
+    goal = at_most("gradient methods, last layer: memory beside the forward pass", 1.05, figures)
+    floors = [floor for case in cases if (floor := results.memory("floor", _floor_of(case))) is not None]
+    yield replace(goal, measured=f"{goal.measured}; the floor up to {max(floors):.2f}") if floors else goal
+
+
+def _early(results: Results) -> Iterator[Goal]:
+    for title, memory in (("time", False), ("memory", True)):
+        figures = {}
+        for method in GRADIENT:
+            case = Case("resnet50", method, layer=EARLY)
+            own = results.memory("here", case) if memory else results.ratio("here", case)
+            figures[method] = divide(own, best_peer(results, case, memory=memory))
+        yield at_most(f"gradient methods, `{EARLY}` of ResNet-50: {title} beside the best peer", 1, figures)
+
+
+def _perturbation(results: Results) -> Iterator[Goal]:
+    for case, least in ((LAST, 150), (THIRD, 5)):
+        layer = case.layer or "layer4.2"
+        speed_up = divide(results.ratio("grad-cam", case), results.ratio("here", case))
+        yield at_least(f"AblationCAM, ResNet-50 `{layer}`: times faster than grad-cam", least, {"": speed_up})
+    yield at_most("AblationCAM, ResNet-50 `layer4.2`: forward passes", 6, {"": results.ratio("here", LAST)})
+    for peer, limit in (("grad-cam", 0.75), ("torchcam", 0.95)):
+        time = divide(results.ratio("here", SCORE), results.ratio(peer, SCORE))
+        yield at_most(f"ScoreCAM, ResNet-50: time beside {peer}", limit, {"": time})
+    for peer, limit in (("grad-cam", 0.25), ("torchcam", 1.0)):
+        memory = divide(results.peak("here", SCORE), results.peak(peer, SCORE))
+        yield at_most(f"ScoreCAM, ResNet-50: memory beside {peer}", limit, {"": memory})
+
+
+def _others(results: Results) -> Iterator[Goal]:
+    speed_ups = {
+        method: divide(results.after("grad-cam", case), results.after("here", case))
+        for method in EIGEN
+        for case in [Case("resnet50", method)]
+    }
+    yield at_least("EigenCAM and EigenGradCAM: times faster than grad-cam after the network has run", 100, speed_ups)
+    eigen = [c for c in results.cases("seconds") if c.method == "EigenCAM" and "-" not in c.network]
+    yield at_most("EigenCAM: forward passes", 1.05, {str(case): results.ratio("here", case) for case in eigen})
+    smooth = {str(c): results.ratio("here", c) for c in results.cases("seconds") if c.aug_smooth}
+    yield at_most("aug_smooth: forward passes", 6.2, smooth)
+    imports = results.tables.get("imports", {})
+    seconds = {name: imports[name]["seconds"] if name in imports else None for name in ("here", "torch")}
+    yield at_most("importing: time beside that of torch", 1.1, {"": divide(seconds["here"], seconds["torch"])})
+    against = {
+        str(case): divide(results.ratio("here", case), best_peer(results, case)) for case in results.cases("seconds")
+    }
+    yield at_most("every row: time beside the fastest peer", 1, against)

@@ -1,0 +1,64 @@
+"""How cost grows: what is measured along each axis, and the slope of its log-log line."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from benchmarks.cases import Case
+from benchmarks.results import Results
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One thing that grows.
+
+    Attributes:
+        label: what it is.
+        points: how much of it each case has.
+        methods: those that are measured along it; all libraries that have them.
+    """
+
+    label: str
+    points: tuple[tuple[float, Case], ...]
+    methods: tuple[str, ...] = ("GradCAM",)
+
+    def line(self, results: Results, library: str, method: str) -> list[tuple[float, float]]:
+        """How much there is and the seconds of a call, of the points that were measured."""
+        pairs = ((x, results.seconds(library, replace(case, method=method))) for x, case in self.points)
+        return [(x, y) for x, y in pairs if y is not None]
+
+    def forward(self, results: Results) -> list[tuple[float, float]]:
+        """The same of the plain forward pass, beside the calls of this library."""
+        pairs = ((x, results.forward_seconds("here", case)) for x, case in self.points)
+        return [(x, y) for x, y in pairs if y is not None]
+
+
+def axes(*, quick: bool) -> list[Axis]:
+    """Batch, input and target layer of ResNet-50, and channels of a small network."""
+    batches = (1, 8) if quick else (1, 2, 4, 8, 16, 32)
+    sizes = (224, 448) if quick else (224, 448, 672, 896)
+    layers = {56: "layer1", 28: "layer2", 14: "layer3", 7: None}
+    channels = (64, 2048) if quick else (64, 128, 256, 512, 1024, 2048)
+    return [
+        Axis("images in a batch", tuple((n, Case("resnet50", "GradCAM", batch=n)) for n in batches)),
+        Axis("input, px", tuple((n, Case("resnet50", "GradCAM", size=n)) for n in sizes)),
+        Axis(
+            "positions of the target layer",
+            tuple((n * n, Case("resnet50", "GradCAM", layer=layer)) for n, layer in layers.items()),
+        ),
+        Axis(
+            "channels of the target layer",
+            tuple((n, Case(f"channels-{n}", "GradCAM")) for n in channels),
+            ("GradCAM", "EigenCAM", "AblationCAM"),
+        ),
+    ]
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """Of the least-squares line through (log x, log y): 1 is proportional, 0 is constant."""
+    if len(x) < 2:
+        raise ValueError(f"a slope needs two points or more, and there are {len(x)}")
+    u, v = [math.log(value) for value in x], [math.log(value) for value in y]
+    mean_u, mean_v = sum(u) / len(u), sum(v) / len(v)
+    across = sum((a - mean_u) * (b - mean_v) for a, b in zip(u, v, strict=True))
+    return across / sum((a - mean_u) ** 2 for a in u)

@@ -1,0 +1,83 @@
+"""What only this library does: AblationCAM through replay instead of whole passes, several classes in one call."""
+
+import logging.handlers
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.floors import telling_classes
+from benchmarks.libraries import METHODS
+from benchmarks.measure import ratio, seconds, seconds_of
+from benchmarks.networks import NETWORKS, load, noise
+from benchmarks.plan import SOME
+from benchmarks.worker import forward
+
+
+def whole_passes(network: str, model: Any, images: Tensor, channels: list[int]) -> Tensor:
+    """All scores of the image with each of some channels silenced by a hook, all in one pass of the whole network."""
+    transform = NETWORKS[network].transform
+
+    def silence(layer: Any, args: Any, output: Tensor) -> Tensor:
+        output = output.clone()
+        if transform is None:
+            output[range(len(channels)), channels] = 0
+        else:  # the channels stand last; those of a class token stay
+            output.movedim(-1, 1)[range(len(channels)), channels, output.ndim % 2 :] = 0
+        return output
+
+    handle = model.get_submodule(NETWORKS[network].last).register_forward_hook(silence)
+    try:
+        return forward(model, images.repeat(len(channels), 1, 1, 1))
+    finally:
+        handle.remove()
+
+
+def replay(networks: list[str], device: str) -> list[dict[str, Any]]:
+    """For each network AblationCAM here, and whole passes for some channels, scaled up to all."""
+    from pytorch_grad_cam import AblationCAM
+
+    messages = logging.handlers.BufferingHandler(1000)
+    logger = logging.getLogger("pytorch_grad_cam.replay")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(messages)
+    rows = []
+    for network in networks:
+        model, images = load(network, device), noise(1, 224, device)
+        scores = forward(model, images)[0]
+        category = int(telling_classes(network, model, images))
+        cam = AblationCAM(model, NETWORKS[network].last)
+        weights = cam.explain(images, category).weights[0].flatten()
+        some = torch.linspace(0, len(weights) - 1, SOME).long().tolist()
+        silenced = whole_passes(network, model, images, some)[:, category]
+        whole = seconds_of(partial(whole_passes, network, model, images, some)) / SOME * len(weights)
+        off = (weights[some] - (scores[category] - silenced) / scores[category].abs()).abs().max()
+        replayed = seconds_of(partial(cam, images, category))  # after a call to warm up
+        rows.append(
+            {
+                "network": network,
+                "channels": len(weights),
+                "speed_up": whole / replayed,
+                "weights_differ_by": float(off),
+                "fell_back": bool(messages.buffer),
+            }
+        )
+        messages.flush()
+    logger.removeHandler(messages)
+    return rows
+
+
+def five_classes(device: str, rounds: int) -> dict[str, float]:
+    """For each method, five classes of one image in one call, in calls for one class; ResNet-50."""
+    import pytorch_grad_cam
+
+    model, images = load("resnet50", device), noise(1, 224, device)
+    classes = forward(model, images)[0].topk(5).indices.tolist()
+    costs = {}
+    for name in METHODS:
+        options = {"channels": SOME} if name == "ScoreCAM" else {}
+        cam = getattr(pytorch_grad_cam, name)(model, NETWORKS["resnet50"].last, **options)
+        times = seconds({"one": partial(cam, images, classes[0]), "five": partial(cam, images, [classes])}, rounds)
+        costs[name] = ratio(times["five"], times["one"])
+    return costs

@@ -1,0 +1,258 @@
+"""docs/benchmarks.md and the README's headline, both from the results of a run."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchmarks.cases import Case
+from benchmarks.goals import PEERS, goals
+from benchmarks.growth import axes, slope
+from benchmarks.libraries import EIGEN, GRADIENT, LIBRARIES, METHODS
+from benchmarks.networks import NETWORKS
+from benchmarks.plan import EARLY, SOME
+from benchmarks.plots import COLOURS, plot_growth
+from benchmarks.results import Results
+
+TITLES = {name: library.title for name, library in LIBRARIES.items()}
+SMALL = 1e-3  # a difference of maps that is due to rounding
+Figure = Callable[[str, Case], float | None]
+
+HOW = """\
+Each library runs in a process of its own, with the same seeded weights, noise as images and the same classes, and they
+are asked in turn. **Time** is a call in plain `no_grad` forward passes of the same process, just before and just after;
+the median over rounds. What a library lets its user do once, such as constructing its object, is not in it; torchcam's
+and grad-cam's hooks, and torchcam's forward pass, are. **Memory** is the peak above what was in use before the call, in
+that of the forward pass: resident memory on a CPU, in processes whose allocator gives freed memory back at once. The
+**floor** is written by hand for each network: the forward pass without gradients to the last layer, and what follows
+forward and back. All maps have the size of the input. grad-cam and torchcam get a `reshape_transform` for transformers,
+captum has none. A dash: the library has no such method, or it was not measured.\
+"""
+
+
+def write_page(results: Results, path: Path) -> None:
+    """The page, and beside it the plot of growth."""
+    plot = path.with_suffix(".png")
+    plot_growth(results, axes(quick=results.about["quick"]), plot)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(sections(results, plot.name)) + "\n", "utf-8")
+
+
+def sections(results: Results, plot: str) -> Iterator[str]:
+    """One after the other."""
+    about = results.about
+    yield "# What it costs, beside other libraries"
+    yield (
+        f"Written by `python -m benchmarks{' --quick' * about['quick']}` on {about['date']}, in "
+        f"{about.get('minutes', '?')} minutes: {about['device']}, {about['processor']}, {about['cores']} cores, "
+        f"{about['threads']} threads, {about['system']}, Python {about['python']}, torch {about['torch']}, torchvision "
+        f"{about['torchvision']}; {', '.join(TITLES[name] for name in PEERS if name in about['libraries'])}; here "
+        f"{about['version']}."
+    )
+    yield HOW
+    yield "## Goals"
+    verdicts = {True: "yes", False: "**no**", None: "not measured"}
+    rows = ([goal.what, goal.limit, goal.measured, verdicts[goal.reached]] for goal in goals(results))
+    yield table(["goal", "limit", "measured", "reached"], rows)
+    yield from _time_and_memory(results)
+    yield from _agreement(results)
+    yield from _growth(results, plot)
+    yield from _tables(results)
+    if results.errors:
+        yield "## What failed"
+        yield "\n".join(f"- {what}: {why.splitlines()[0]}" for what, why in results.errors.items())
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """In Markdown; nothing if there are no rows."""
+    lines = ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows)]
+    return "\n".join(lines) if lines[2:] else ""
+
+
+def section(title: str, of_table: str, *paragraphs: str) -> list[str]:
+    """A table under its title and what there is to say of it; nothing if it has no rows."""
+    return [f"## {title}", *paragraphs, of_table] if of_table else []
+
+
+def number(figure: float | None) -> str:
+    """To three digits or so; a dash for what there is not."""
+    if figure is None:
+        return "-"
+    return f"{figure:.2f}" if figure < 20 else f"{figure:,.0f}"
+
+
+def beside_each_other(results: Results, measure: str, figure: Figure, keep: Callable[[Case], bool]) -> str:
+    """A table of cases by libraries, of this library's cases."""
+    names = [name for name in TITLES if name in results.about["libraries"]]
+    rows = [
+        [_network(case.network), method_title(case), str(case.batch), *(number(figure(name, case)) for name in names)]
+        for case in results.cases(measure)
+        if keep(case)
+    ]
+    return table(["network", "method", "batch", *(TITLES[name] for name in names)], rows)
+
+
+def method_title(case: Case) -> str:
+    """The method and how it was called."""
+    some = f", {case.channels} channels" if case.channels else ""
+    return case.method + some + ", `aug_smooth`" * case.aug_smooth + (f", `{case.layer}`" if case.layer else "")
+
+
+def _network(name: str) -> str:
+    return NETWORKS[name].title if name in NETWORKS else name
+
+
+def _usual(case: Case) -> bool:
+    """Gradient and Eigen methods at the last layer, where not only growth is shown."""
+    plain = case == Case(case.network, case.method, batch=case.batch)
+    return plain and case.method in (*GRADIENT, *EIGEN) and case.network in NETWORKS and case.batch in (1, 8, 32)
+
+
+def _early(case: Case) -> bool:
+    return case.layer == EARLY
+
+
+def _perturbing(case: Case) -> bool:
+    return (case.method in ("AblationCAM", "ScoreCAM") or case.aug_smooth) and case.network in NETWORKS
+
+
+def _time_and_memory(results: Results) -> Iterator[str]:
+    for measure, figure, unit in (
+        ("seconds", results.ratio, "Time, in forward passes"),
+        ("memory", results.memory, "Memory, in that of a forward pass"),
+    ):
+        yield from section(f"{unit}, last layer", beside_each_other(results, measure, figure, _usual))
+        early = beside_each_other(results, measure, figure, _early)
+        yield from section(f"{unit}, `{EARLY}` of ResNet-50", early)
+    yield from section(
+        "AblationCAM, ScoreCAM and smoothing, in forward passes",
+        beside_each_other(results, "seconds", results.ratio, _perturbing),
+        "Calls of minutes, AblationCAM of grad-cam and ScoreCAM, ran once, on ResNet-50; on other networks ScoreCAM "
+        f"looks at {SOME} channels.",
+    )
+    case = Case("resnet50", "ScoreCAM")
+    peaks = [[TITLES[name], _mebibytes(results.peak(name, case))] for name in TITLES if results.peak(name, case)]
+    yield from section(
+        "Memory of ScoreCAM, ResNet-50, MiB", table(["library", "peak"], peaks), "In the call timed above."
+    )
+    yield from section(
+        "EigenCAM and EigenGradCAM after the network has run, milliseconds",
+        beside_each_other(results, "after", lambda name, case: _milliseconds(results.after(name, case)), bool),
+    )
+
+
+def _mebibytes(peak: float | None) -> str:
+    return number(None if peak is None else peak / 2**20)
+
+
+def _milliseconds(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1e3
+
+
+def _agreement(results: Results) -> Iterator[str]:
+    cases = dict.fromkeys(case for name in PEERS for case in results.cases("maps", name))
+    rows = [
+        [_network(case.network), case.method, *(_difference(results.difference(name, case)) for name in PEERS)]
+        for case in cases
+    ]
+    yield from section(
+        "Agreement of the maps",
+        table(["network", "method", *(TITLES[name] for name in PEERS)], rows),
+        "The largest difference of any pixel from the map here, batch 1, each map stretched to [0, 1] by its least and "
+        "greatest value, for libraries scale differently. Where it is large a peer resizes, rectifies or weights in "
+        "another way: weights are random, activations and gradients faint beside the constants that peers add. "
+        "The sign of a principal component is left to chance by grad-cam. DenseNet rectifies the layer's output in "
+        "place; grad-cam and torchcam take that for what the layer returned.",
+    )
+
+
+def _difference(figure: float | None) -> str:
+    if figure is None:
+        return "-"
+    return f"{figure:.0e}" if figure < SMALL else f"{figure:.3f}"
+
+
+def _growth(results: Results, plot: str) -> Iterator[str]:
+    rows = []
+    for axis in axes(quick=results.about["quick"]):
+        lines = {"forward pass": axis.forward(results)}
+        for name in COLOURS:
+            lines |= {f"{TITLES[name]}, {method}": axis.line(results, name, method) for method in axis.methods}
+        rows += [[axis.label, of, f"{slope(*zip(*line, strict=True)):.2f}"] for of, line in lines.items() if line[1:]]
+    yield from section(
+        "How time grows",
+        table(["what grows", "of", "slope"], rows),
+        f"![Seconds of a call by batch, input, target layer and channels]({plot})",
+        "The slope of the log-log line: 1 is proportional, 0 is constant.",
+    )
+
+
+def _tables(results: Results) -> Iterator[str]:
+    imports = results.tables.get("imports", {})
+    costs = (
+        (
+            TITLES.get(name, name),
+            f"{cost['seconds']:.2f} s",
+            number(_beside_torch(cost, imports)),
+            f"{cost['modules']:.0f}",
+        )
+        for name, cost in imports.items()
+    )
+    yield from section("Importing", table(["library", "time", "beside torch", "modules loaded"], costs))
+    lines = (
+        (TITLES[name], f"{of['needed']:,}", str(of["files"]), f"{of['whole']:,}")
+        for name, of in results.tables.get("lines", {}).items()
+    )
+    yield from section(
+        "Lines of code",
+        table(["library", "needed by the methods", "in files", "whole package"], lines),
+        "Neither blank, nor comment, nor docstring. What methods need is what they import of their own package.",
+    )
+    replayed = (
+        (
+            _network(row["network"]),
+            str(row["channels"]),
+            number(row["speed_up"]),
+            f"{row['weights_differ_by']:.0e}",
+            "yes" if row["fell_back"] else "no",
+        )
+        for row in results.tables.get("replay", [])
+    )
+    yield from section(
+        "AblationCAM through replay",
+        table(["network", "channels", "times faster", "weights differ by", "fell back"], replayed),
+        f"Beside whole forward passes: {SOME} channels in one, scaled up to all.",
+    )
+    five = ([method, number(cost)] for method, cost in results.tables.get("five_classes", {}).items())
+    yield from section(
+        "Five classes of one image in one call",
+        table(["method", "calls for one class"], five),
+        f"ResNet-50, batch 1; ScoreCAM with {SOME} channels.",
+    )
+
+
+def _beside_torch(cost: Mapping[str, float], imports: Mapping[str, Mapping[str, float]]) -> float:
+    return cost["seconds"] / imports["torch"]["seconds"]
+
+
+def headline(results: Results) -> str:
+    """Time and memory on ResNet-50 in a small table."""
+    names = ["here", *(name for name in PEERS if name in results.about["libraries"])]
+    cases = [Case("resnet50", method) for method in METHODS]
+    rows = [[f"`{case.method}`", *(number(results.ratio(name, case)) for name in names)] for case in cases]
+    memory = [number(results.memory(name, Case("resnet50", "GradCAM"))) for name in names]
+    head = ["ResNet-50, time in forward passes", *(TITLES[name] for name in names)]
+    return table(head, [*rows, ["`GradCAM`, memory in that of a forward pass", *memory]])
+
+
+def write_headline(results: Results, path: Path) -> None:
+    """Put the table between the two marks of a page.
+
+    Raises:
+        SystemExit: if the page has no such marks.
+    """
+    text = path.read_text("utf-8")
+    start, end = "<!-- benchmarks -->", "<!-- /benchmarks -->"
+    if text.count(start) != 1 or text.count(end) != 1 or text.index(start) > text.index(end):
+        raise SystemExit(f"{path.name} needs {start} and, after it, {end}, each once: the headline figures go between")
+    between = f"{start}\n{headline(results)}\n{end}"
+    path.write_text(re.sub(f"{start}.*{end}", lambda _: between, text, flags=re.S), "utf-8")

@@ -1,0 +1,90 @@
+"""What a run measures, in which order, and how often: the quick one in 3 minutes, the full one in 40, on two cores."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from benchmarks.cases import Case
+from benchmarks.growth import axes
+from benchmarks.libraries import EIGEN, GRADIENT, LIBRARIES
+from benchmarks.networks import NETWORKS
+
+QUICK_NETWORKS = ("resnet50", "mobilenet_v3_large", "swin_t")
+EARLY = "layer1"
+SOME = 32  # channels for ScoreCAM where all would take long
+ALL = tuple(LIBRARIES)
+BOTH = ("here", "grad-cam")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Cases of one network that take turns.
+
+    Attributes:
+        measure: a method of `worker.Worker`.
+        cases: what each library does in a round, one library after the other in each.
+        rounds: how often.
+        libraries: those that are asked, if they have the method.
+    """
+
+    measure: str
+    cases: tuple[Case, ...]
+    rounds: int = 1
+    libraries: tuple[str, ...] = ALL
+
+    def __str__(self) -> str:
+        more = f" and {len(self.cases) - 1} more" if len(self.cases) > 1 else ""
+        return f"{self.measure}: {self.cases[0]}{more}, {self.rounds} times"
+
+
+def cases(network: str, *methods: str, batch: int = 1, layer: str | None = None) -> tuple[Case, ...]:
+    """One for each method."""
+    return tuple(Case(network, method, batch=batch, layer=layer) for method in methods)
+
+
+def of_time(*, quick: bool) -> Iterator[Block]:
+    """Everything but memory: blocks of one network follow each other."""
+    for network in QUICK_NETWORKS if quick else NETWORKS:
+        yield Block("maps", cases(network, *GRADIENT, *EIGEN))
+        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 2 if quick else 5)
+        yield Block("seconds", cases(network, "AblationCAM"), 2, ("here",))
+        smooth = Case(network, "GradCAM", aug_smooth=True)
+        yield Block("seconds", (smooth,), 2, BOTH if network == "resnet50" else ("here",))
+        if not quick:
+            others = (*GRADIENT[1:], *EIGEN)
+            yield Block("seconds", cases(network, *others, batch=8), 2, ("here",))
+        if network == "resnet50":  # whose batches grow below
+            yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 2 if quick else 5)
+            yield Block("after", cases(network, *EIGEN), 5, BOTH)
+            continue
+        yield Block("seconds", cases(network, "GradCAM", batch=8), 2 if quick else 3)
+        if not quick:
+            faster = tuple(name for name in ALL if name != "grad-cam")
+            yield Block("seconds", cases(network, "GradCAM", batch=32), 2, faster)
+            yield Block("once", (Case(network, "ScoreCAM", channels=SOME),), 1, ("here",))
+    yield from _of_growth(quick=quick)
+    if not quick:
+        yield Block("seconds", cases("resnet50", "AblationCAM", layer="layer3.5"), 2, ("here",))
+        yield Block("once", cases("resnet50", "AblationCAM"), 1, ("grad-cam",))
+        yield Block("once", cases("resnet50", "AblationCAM", layer="layer3.5"), 1, ("grad-cam",))
+        yield Block("once", cases("resnet50", "ScoreCAM"))
+
+
+def of_memory(*, quick: bool) -> Iterator[Block]:
+    """Peaks: one figure each, for they hardly vary; of large batches by GradCAM alone, since methods differ little."""
+    methods = GRADIENT[:1] if quick else (*GRADIENT, *EIGEN)
+    for network in QUICK_NETWORKS if quick else NETWORKS:
+        yield Block("memory", cases(network, *methods))
+        yield Block("memory", cases(network, "GradCAM", batch=8))
+        if not quick:
+            yield Block("memory", cases(network, "GradCAM", batch=32), 1, ("floor", "here"))
+        if network == "resnet50":
+            yield Block("memory", cases(network, *methods[:4], layer=EARLY))
+
+
+def _of_growth(*, quick: bool) -> Iterator[Block]:
+    """The points of an axis in turn, also those that are measured elsewhere: another time the machine is another."""
+    for axis in axes(quick=quick):
+        for method in axis.methods:
+            points = tuple(replace(case, method=method) for _, case in axis.points)
+            # The peer silences channels one by one: minutes.
+            yield Block("seconds", points, 2, ("here",) if method == "AblationCAM" else ALL)

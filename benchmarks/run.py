@@ -1,0 +1,142 @@
+"""A run: all libraries in turn, in processes of their own, and what needs none."""
+
+import datetime
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import pytorch_grad_cam
+from benchmarks.cases import Case
+from benchmarks.imports import import_costs
+from benchmarks.libraries import LIBRARIES
+from benchmarks.lines import lines_of_code
+from benchmarks.networks import NETWORKS
+from benchmarks.ours import five_classes, replay
+from benchmarks.peers import MeasurementError, Process, install
+from benchmarks.plan import Block, of_memory, of_time
+from benchmarks.results import Results
+
+
+class Clock:
+    """Says what is done, and how long after the start."""
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    def say(self, what: str) -> None:
+        """Print it with the minutes and seconds."""
+        minutes, seconds = divmod(int(time.monotonic() - self.start), 60)
+        print(f"{minutes:3}:{seconds:02}  {what}", flush=True)
+
+
+def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results:
+    """Everything, written to a file as it comes."""
+    clock = Clock()
+    names = install(peers)
+    results = Results(path, about(device, names, quick=quick))
+    for measured, lean in ((of_time(quick=quick), False), (of_memory(quick=quick), True)):
+        with ExitStack() as stack:
+            processes = [stack.enter_context(Process(name, device, peers, lean=lean)) for name in names]
+            for block in measured:
+                clock.say(str(block))
+                measure(block, processes, results)
+                results.write()
+    if not quick:
+        clock.say("AblationCAM through replay, and five classes in one call")
+        results.tables["replay"] = replay(list(NETWORKS), device)
+        results.tables["five_classes"] = five_classes(device, 3)
+    clock.say("imports and lines of code")
+    results.tables["imports"] = import_costs(names, peers, 1 if quick else 5)
+    results.tables["lines"] = lines_of_code(names, peers)
+    results.about["minutes"] = round((time.monotonic() - clock.start) / 60, 1)
+    results.write()
+    clock.say("done")
+    return results
+
+
+def about(device: str, names: list[str], *, quick: bool) -> dict[str, Any]:
+    """The machine, the versions and the date."""
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "quick": quick,
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "version": pytorch_grad_cam.__version__,
+        "libraries": names,
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def measure(block: Block, processes: list[Process], results: Results) -> None:
+    """The rounds of a block; a library that fails is reported once and not asked for that case again."""
+    if block.measure == "maps":
+        compare_maps(block, processes, results)
+        return
+    for i in range(block.rounds):
+        for case in block.cases:
+            for process in processes[:: -1 if i % 2 else 1]:
+                key = f"{process.name}: {block.measure} of {case}"
+                if process.name not in block.libraries or not process.library.can(case) or key in results.errors:
+                    continue
+                warm_up = i == 0 and _is_worth_a_warm_up(block.measure, case)
+                with reported(results, key):
+                    results.add(block.measure, process.name, case, process.ask(block.measure, case, warm_up=warm_up))
+
+
+@contextmanager
+def reported(results: Results, what: str) -> Iterator[None]:
+    """What one library cannot do is a result, and the run goes on."""
+    try:
+        yield
+    except MeasurementError as error:
+        results.errors[what] = str(error)
+        print(f"        {what} failed: {error}", flush=True)
+
+
+def _is_worth_a_warm_up(measure: str, case: Case) -> bool:
+    """A large batch comes after a small one of the same network, and what runs once takes minutes."""
+    return measure != "once" and case.batch <= (1 if measure == "memory" else 8)
+
+
+def compare_maps(block: Block, processes: list[Process], results: Results) -> None:
+    """How far the maps of each peer are from those here."""
+    with tempfile.TemporaryDirectory() as folder:
+        for case in block.cases:
+            maps = {}
+            for process in processes:
+                path = Path(folder, f"{process.name}.npy")
+                if process.name != "floor" and process.library.can(case):
+                    with reported(results, f"{process.name}: maps of {case}"):
+                        process.ask("maps", case, path=str(path))
+                        maps[process.name] = unit(np.load(path))
+            for name, of in maps.items():
+                if LIBRARIES[name].requirement and "here" in maps:
+                    results.add("maps", name, case, float(abs(of - maps["here"]).max()))
+
+
+def unit(maps: NDArray[Any]) -> NDArray[Any]:
+    """Each map of (B, H, W) stretched to [0, 1], for libraries scale differently; one that is flat becomes 0."""
+    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    stretched: NDArray[Any] = (maps - low) / np.where(high > low, high - low, 1)
+    return stretched

@@ -1,0 +1,198 @@
+"""The parts of `python -m benchmarks` that can be wrong without anybody seeing it on the page."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.__main__ import main
+from benchmarks.cases import Case
+from benchmarks.floors import FLOORS, floor_gradient
+from benchmarks.goals import at_least, at_most, goals
+from benchmarks.growth import axes, slope
+from benchmarks.libraries import LIBRARIES, METHODS, Task
+from benchmarks.lines import count_lines, files_needed
+from benchmarks.measure import ratio_beside
+from benchmarks.networks import NETWORKS, last_layer, load, noise
+from benchmarks.page import headline, sections, write_headline
+from benchmarks.plan import of_time
+from benchmarks.results import Results
+from benchmarks.run import unit
+from pytorch_grad_cam import METHODS as OURS
+from pytorch_grad_cam import GradCAM
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytorch_grad_cam.BlankMapWarning")  # of random weights
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("network", FLOORS)
+def test_floor_gives_the_gradient_that_the_library_sees(network):
+    model = load(network)
+    images = noise(1, 224 if network == "vit_b_16" else 64)
+    classes = torch.tensor([7])
+    (evidence,) = GradCAM(model, last_layer(network)).explain(images, classes.tolist()).evidence
+    floor = floor_gradient(network, model, images, classes)
+    if network == "vit_b_16":
+        floor = floor[:, 1:].reshape(1, 14, 14, -1)
+    if network in ("vit_b_16", "swin_t"):
+        floor = floor.movedim(-1, 1)
+    found = evidence.gradients[:, 0]
+    assert floor.abs().max() > 0
+    assert (found - floor).abs().max() <= 1e-5 * floor.abs().max()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_this_library_is_called_as_its_users_call_it(method):
+    case = Case("channels-8", method)
+    task = Task(case, load(case.network), noise(2, 32), torch.tensor([3, 5]))
+    with LIBRARIES["here"].start(task) as call:
+        found = call()
+    assert np.array_equal(found, getattr(sys.modules["pytorch_grad_cam"], method)(task.model, "1")(task.images, [3, 5]))
+
+
+def test_every_method_is_measured():
+    assert sorted(METHODS) == sorted(method.__name__ for method in OURS.values())
+
+
+def test_the_full_run_takes_every_method_to_every_network():
+    asked = {(case.network, case.method) for block in of_time(quick=False) for case in block.cases}
+    assert asked >= {(network, method) for network in NETWORKS for method in METHODS}
+
+
+def test_a_library_is_asked_only_for_what_it_has():
+    assert not LIBRARIES["captum"].can(Case("vit_b_16", "GradCAM"))
+    assert LIBRARIES["torchcam"].can(Case("vit_b_16", "GradCAM"))
+    assert not LIBRARIES["torchcam"].can(Case("resnet50", "AblationCAM"))
+    assert not LIBRARIES["floor"].can(Case("resnet50", "GradCAM", layer="layer1"))
+    assert LIBRARIES["grad-cam"].can(Case("resnet50", "GradCAM", aug_smooth=True))
+    assert not LIBRARIES["grad-cam"].can(Case("resnet50", "ScoreCAM", channels=32))
+
+
+def test_worker_answers_by_lines_and_names_its_errors():
+    requests = [
+        {"measure": "seconds", "case": Case("channels-8", "GradCAM", size=32).to_json(), "warm_up": True},
+        {"measure": "memory", "case": Case("channels-8", "GradCAM", size=32).to_json()},
+        {"measure": "after", "case": Case("channels-8", "EigenCAM", size=32).to_json()},
+        {"measure": "seconds", "case": Case("channels-8", "GradCAM", layer="missing").to_json()},
+    ]
+    ran = subprocess.run(
+        [sys.executable, "-m", "benchmarks.worker", "here"],
+        input="".join(json.dumps(request) + "\n" for request in requests),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    times, memory, after, error = map(json.loads, ran.stdout.splitlines())
+    assert len(times["answer"]["forward"]) == len(times["answer"]["call"]) + 1
+    assert set(memory["answer"]) == {"forward", "call"}
+    assert 0 < after["answer"] < 10
+    assert "missing" in error["error"]
+
+
+def test_lines_of_code():
+    source = (
+        '"""Doc."""\n\n# why\nx = 1  # a comment\n\n\ndef f():\n    """Doc\n\n    more."""\n    return """a\n\nb"""\n'
+    )
+    assert count_lines(source) == 1 + 1 + 3
+
+
+def test_files_that_a_module_needs(tmp_path):
+    package = tmp_path / "p"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "a.py").write_text("from p.b import x\nimport os\n")
+    (package / "b.py").write_text("def f():\n    from . import c\n")
+    (package / "c.py").write_text("")
+    (package / "d.py").write_text("")
+    assert {path.name for path in files_needed(package, ["p.a"])} == {"__init__.py", "a.py", "b.py", "c.py"}
+
+
+def test_slope_of_a_log_log_line():
+    x = [1, 2, 8]
+    assert math.isclose(slope(x, [3 * a**1.5 for a in x]), 1.5)
+    assert math.isclose(slope(x, [4, 4, 4]), 0, abs_tol=1e-12)
+    with pytest.raises(ValueError, match="two points or more, and there are 1"):
+        slope([1], [1])
+
+
+def test_a_call_is_compared_with_the_passes_around_it():
+    assert ratio_beside([1.0, 3.0, 5.0], [4.0, 4.0]) == 1.5  # 4 / 2 and 4 / 4
+
+
+def test_maps_are_stretched_before_they_are_compared():
+    maps = np.array([[[1.0, 3.0]], [[2.0, 2.0]]])
+    assert unit(maps).tolist() == [[[0, 1]], [[0, 0]]]
+
+
+def test_goals_name_the_worst_and_hide_no_miss():
+    assert at_most("x", 1.05, {"a": 1.0, "b": 1.2, "c": None}).reached is False
+    assert at_most("x", 1.05, {"a": 1.0, "b": 1.2}).measured == "1.20 (b); 1 of 2 reach it"
+    assert at_least("x", 100, {"a": 150, "b": 120}).reached is True
+    assert at_most("x", 1.05, {"a": None}).reached is None
+
+
+@pytest.fixture
+def results():
+    found = Results(about={"quick": True, "libraries": list(LIBRARIES)} | dict.fromkeys(ABOUT, "?"))
+    for axis in axes(quick=True):
+        for _, case in axis.points:
+            for name, cost in (("here", 1.5), ("floor", 1.25), ("grad-cam", 3.0)):
+                found.add("seconds", name, case, {"forward": [1.0, 1.0], "call": [cost]})
+    found.add("memory", "here", Case("resnet50", "GradCAM"), {"forward": 100, "call": 101})
+    found.add("maps", "grad-cam", Case("resnet50", "GradCAM"), 0.25)
+    return found
+
+
+ABOUT = ("date", "device", "processor", "cores", "threads", "system", "python", "torch", "torchvision", "version")
+
+
+def test_page_shows_each_figure_and_what_was_missed(results):
+    page = "\n".join(sections(results, "plot.png"))
+    assert "| ResNet-50 | GradCAM | 1 | 1.25 | 1.50 | 3.00 | - | - |" in page
+    assert "| ResNet-50 | GradCAM | 0.250 | - | - |" in page
+    rows = {goal.what: goal for goal in goals(results)}
+    assert rows["gradient methods, last layer, batch 1: time beside the floor"].reached is False  # 1.2
+    assert rows["gradient methods, last layer: memory beside the forward pass"].reached is True
+    assert rows["importing: time beside that of torch"].reached is None
+    assert rows["every row: time beside the fastest peer"].reached is True
+    assert "| at most 1.10 | 1.20" in page
+    assert "**no**" in page
+
+
+def test_results_come_back_from_their_file(results, tmp_path):
+    results.path = tmp_path / "some" / "results.json"
+    results.write()
+    again = Results.read(results.path)
+    assert "\n".join(sections(again, "plot.png")) == "\n".join(sections(results, "plot.png"))
+
+
+def test_headline_goes_between_its_marks(results, tmp_path):
+    page = tmp_path / "README.md"
+    page.write_text("before <!-- benchmarks -->\nold\n<!-- /benchmarks --> after")
+    write_headline(results, page)
+    assert page.read_text() == f"before <!-- benchmarks -->\n{headline(results)}\n<!-- /benchmarks --> after"
+    assert "| `GradCAM` | 1.50 | 3.00 | - | - |" in headline(results)
+    page.write_text("no marks")
+    with pytest.raises(SystemExit, match="<!-- benchmarks -->"):
+        write_headline(results, page)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--device", "tpu9"], "'tpu9' cannot be used"),
+        (["--quick", "--page"], "leave out --quick"),
+        (["--fast"], "unrecognized arguments: --fast"),
+    ],
+)
+def test_bad_arguments_get_one_clear_line(arguments, says, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
