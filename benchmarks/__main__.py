@@ -1,7 +1,8 @@
 """Measure this library beside its peers on this machine: time, memory, agreement, growth, imports and lines.
 
-The full run takes at most 40 minutes on two cores and writes docs/benchmarks.md and its plot; the quick one takes 3 and
-writes build/benchmarks/quick.md. Peers are installed from the package index, into a folder of their own.
+The full run takes at most 40 minutes on two cores and writes docs/benchmarks.md and its plot, on a GPU
+docs/benchmarks-gpu.md; the quick one takes 3 minutes and writes build/benchmarks/quick.md. Peers are installed from the
+package index, into a folder of their own.
 """
 
 import argparse
@@ -56,8 +57,10 @@ def main(argv: list[str] | None = None) -> None:
         write_page(results, BUILD / "quick.md")
         print((BUILD / "quick.md").read_text("utf-8"))
     else:
-        write_page(results, ROOT / "docs" / "benchmarks.md")
-        write_headline(results, ROOT / "README.md")
+        on_cpu = results.about["device"] == "cpu"
+        write_page(results, ROOT / "docs" / ("benchmarks.md" if on_cpu else "benchmarks-gpu.md"))
+        if on_cpu:
+            write_headline(results, ROOT / "README.md")
 
 
 if __name__ == "__main__":

@@ -19,13 +19,16 @@ Figure = Callable[[str, Case], float | None]
 
 HOW = """\
 Each library runs in a process of its own, with the same seeded weights, noise as images and the same classes, and they
-are asked in turn. **Time** is a call in plain `no_grad` forward passes of the same process, just before and just after;
-the median over rounds. What a library lets its user do once, such as constructing its object, is not in it; torchcam's
-and grad-cam's hooks, and torchcam's forward pass, are. **Memory** is the peak above what was in use before the call, in
-that of the forward pass: resident memory on a CPU, in processes whose allocator gives freed memory back at once. The
-**floor** is written by hand for each network: the forward pass without gradients to the last layer, and what follows
-forward and back. All maps have the size of the input. grad-cam and torchcam get a `reshape_transform` for transformers,
-captum has none. A dash: the library has no such method, or it was not measured.\
+are asked in turn. Of the best three classes of an image that is taken which has most support at the layer: the maps of
+others are often blank with random weights, and this library takes some milliseconds to say why.
+
+**Time** is a call in plain `no_grad` forward passes of the same process, just before and just after; the median over
+rounds. What a library lets its user do once, such as constructing its object, is not in it; torchcam's and grad-cam's
+hooks, and torchcam's forward pass, are. **Memory** is the peak above what was in use before the call, in that of the
+forward pass: resident memory on a CPU, in processes whose allocator gives freed memory back at once. The **floor** is
+written by hand for each network: the forward pass without gradients to the layer, and what follows forward and back.
+The layers are {layers}. All maps have the size of the input. grad-cam and torchcam get a `reshape_transform` for
+transformers, captum has none. A dash: the library has no such method, or it was not measured.\
 """
 
 
@@ -48,7 +51,8 @@ def sections(results: Results, plot: str) -> Iterator[str]:
         f"{about['torchvision']}; {', '.join(TITLES[name] for name in PEERS if name in about['libraries'])}; here "
         f"{about['version']}."
     )
-    yield HOW
+    layers = ", ".join(f"`{network.last}` of {network.title}" for network in NETWORKS.values())
+    yield HOW.format(layers=layers)
     yield "## Goals"
     verdicts = {True: "yes", False: "**no**", None: "not measured"}
     rows = ([goal.what, goal.limit, goal.measured, verdicts[goal.reached]] for goal in goals(results))
@@ -132,7 +136,9 @@ def _time_and_memory(results: Results) -> Iterator[str]:
     case = Case("resnet50", "ScoreCAM")
     peaks = [[TITLES[name], _mebibytes(results.peak(name, case))] for name in TITLES if results.peak(name, case)]
     yield from section(
-        "Memory of ScoreCAM, ResNet-50, MiB", table(["library", "peak"], peaks), "In the call timed above."
+        "Memory of ScoreCAM, ResNet-50, MiB",
+        table(["library", "peak"], peaks),
+        "In the call timed above; the allocator of its process may keep what is freed.",
     )
     yield from section(
         "EigenCAM and EigenGradCAM after the network has run, milliseconds",
@@ -241,7 +247,9 @@ def headline(results: Results) -> str:
     rows = [[f"`{case.method}`", *(number(results.ratio(name, case)) for name in names)] for case in cases]
     memory = [number(results.memory(name, Case("resnet50", "GradCAM"))) for name in names]
     head = ["ResNet-50, time in forward passes", *(TITLES[name] for name in names)]
-    return table(head, [*rows, ["`GradCAM`, memory in that of a forward pass", *memory]])
+    about = results.about
+    where = f"{about['device']}, {about['processor']}, {about['cores']} cores, torch {about['torch']}, {about['date']}"
+    return f"{table(head, [*rows, ['`GradCAM`, memory in that of a forward pass', *memory]])}\n\nOn: {where}."
 
 
 def write_headline(results: Results, path: Path) -> None:

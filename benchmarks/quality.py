@@ -4,8 +4,8 @@
     python benchmarks/quality.py --networks vit --methods gradcam   # a part of it; the page is written of all there is
 
 Each method explains both objects of held-out scenes of the demo world, by each demo network, as it is and smoothed.
-What is done lies in build/quality/ and is not done again; delete that folder to begin anew. Processes may share the
-work by networks or methods. Needs matplotlib: pip install ".[docs]".
+What is done lies in build/quality/ and is not done again: after a change of methods, or of the layers that they take,
+delete that folder. Processes may share the work by networks or methods. Needs matplotlib: pip install ".[docs]".
 """
 
 import argparse
@@ -37,7 +37,6 @@ from pytorch_grad_cam.metrics import (
 )
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "build" / "quality"
 PAGE = ROOT / "docs" / "quality.md"
 README = ROOT / "README.md"
 PLOT = ROOT / "docs" / "quality.png"
@@ -47,6 +46,9 @@ BATCH = 10
 STEPS = 5  # of deletion and insertion
 PERCENTAGES = (50,)  # of ROAD
 RANDOMISED = 4  # layers, from the last on
+# Figures of other settings lie elsewhere.
+SETTINGS = f"{STEPS} steps, ROAD {' '.join(map(str, PERCENTAGES))}, {RANDOMISED} randomised"
+RESULTS = ROOT / "build" / "quality" / SETTINGS
 METRICS = {
     # name: (title, whether more is better, in percent)
     "box": ("peak in box", True, True),

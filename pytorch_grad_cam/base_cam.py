@@ -83,8 +83,8 @@ class BaseCAM:
     uses_gradients: ClassVar[bool] = True
     uses_scores: ClassVar[bool] = True
     runs_again: ClassVar[bool] = False
-    # Whether the map goes astray where channels have any sign and scale, as between the blocks of a transformer.
-    needs_normalised: ClassVar[bool] = False
+    # Whether the map may go astray where channels have any sign and scale, as between the blocks of a transformer.
+    needs_normalised: ClassVar[bool] = True
     reduce: Callable[[Tensor], Tensor] = staticmethod(channel_sum)
 
     def __init__(

@@ -24,6 +24,7 @@ class EigenCAM(BaseCAM):
 
     uses_gradients = False
     uses_scores = False
+    needs_normalised = False
     reduce = staticmethod(first_component)
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:

@@ -22,7 +22,6 @@ class EigenGradCAM(BaseCAM):
         (2, 32, 32)
     """
 
-    needs_normalised = True
     reduce = staticmethod(first_component)
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:

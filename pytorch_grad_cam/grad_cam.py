@@ -20,6 +20,8 @@ class GradCAM(BaseCAM):
         (2, 32, 32)
     """
 
+    needs_normalised = False
+
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """Mean of the gradients over space, (B, K, C, 1, 1)."""
         return evidence.gradients.mean(dim=evidence.spatial, keepdim=True)

@@ -23,8 +23,6 @@ class GradCAMPlusPlus(BaseCAM):
         (2, 32, 32)
     """
 
-    needs_normalised = True
-
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """Sum of the scaled positive gradients over space, (B, K, C, 1, 1)."""
         gradients = evidence.gradients

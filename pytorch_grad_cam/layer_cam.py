@@ -21,8 +21,6 @@ class LayerCAM(BaseCAM):
         (2, 32, 32)
     """
 
-    needs_normalised = True
-
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """The positive gradients, (B, K, C, *S)."""
         return evidence.gradients.relu()

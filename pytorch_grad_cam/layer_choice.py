@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -55,11 +55,18 @@ class Candidates(list[Candidate]):
 
     Attributes:
         unclear: layers of which several layouts fit: how many candidates had finished before, and what is unclear.
+        attentions: dotted names of those that ran, in order, and whether each looks at windows.
     """
 
-    def __init__(self, candidates: Sequence[Candidate] = (), unclear: Sequence[tuple[int, str]] = ()) -> None:
+    def __init__(
+        self,
+        candidates: Sequence[Candidate] = (),
+        unclear: Sequence[tuple[int, str]] = (),
+        attentions: Mapping[str, bool] | None = None,
+    ) -> None:
         super().__init__(candidates)
         self.unclear = list(unclear)
+        self.attentions = dict(attentions or {})
 
     @property
     def ranked(self) -> list[Candidate]:
@@ -82,29 +89,37 @@ class Candidates(list[Candidate]):
     def best(self) -> Candidate | None:
         """What GradCAM takes, and every other method without `needs_normalised`: `last`, but in a Swin what enters it.
 
-        The last block of a pyramid of attentions has moved the evidence to other places of its windows.
+        The last block of a Swin has moved the evidence to other places of its windows.
         """
         last = self.last
-        before = last and self.before_last_attention(last)
+        before = last and self.before_last_windows(last)
         return before if before and before.gradient else last
 
-    def before_last_attention(self, last: Candidate) -> Candidate | None:
-        """What enters the last block with an attention, if the network is a pyramid of them and ends with that block.
+    def before_last_windows(self, last: Candidate) -> Candidate | None:
+        """What enters the last block, in a network of attentions to windows, on several grids, that ends with it.
 
-        Only normalisation may come between the block and `last`. None for other networks: where there is one grid only,
-        as in a ViT, some tokens of what enters a block may be huge (Darcet et al., 2023), and drown the others.
+        Only normalisation may come between the block and `last`. None for other networks: of a ViT, some tokens of what
+        enters a block may be huge (Darcet et al., 2023), and drown the others.
         """
-        order = [one.layer for one in self]
-        end = order.index(last.layer) + 1
-        attentions = [one for one in self if one.attention == one.name and not one.layout.startswith("(B, C,")]
-        if len({one.grid for one in attentions}) < 2 or order.index(attentions[-1].layer) >= end:
+        windows = [name for name, looks_at_windows in self.attentions.items() if looks_at_windows]
+        blocks = [self._block_around(name) for name in windows]
+        block = blocks[-1] if blocks else None
+        if block is None or windows[-1] != list(self.attentions)[-1] or len({one.grid for one in blocks if one}) < 2:
             return None
-        block = attentions[-1].name.rpartition(".")[0] + "."
-        inside = [index for index, one in enumerate(self) if f"{one.name}.".startswith(block)]
+        inside = [index for index, one in enumerate(self) if one is block or one.name.startswith(f"{block.name}.")]
+        end = [one.layer for one in self].index(last.layer) + 1
         after = self[max(inside) + 1 : end]
-        if any(weight.ndim > 1 for one in after for weight in one.layer.parameters(recurse=False)):
+        more = any(weight.ndim > 1 for one in after for weight in one.layer.parameters(recurse=False))
+        if more or end <= max(inside):
             return None
         return next(iter(Candidates(self[: min(inside)]).ranked), None)
+
+    def _block_around(self, attention: str) -> Candidate | None:
+        """The innermost layer with positions that an attention, and no other, is a part of."""
+        around = [one for one in self if attention.startswith(f"{one.name}.")]
+        block = max(around, key=lambda one: len(one.name), default=None)
+        alone = block is not None and sum(name.startswith(f"{block.name}.") for name in self.attentions) == 1
+        return block if alone else None
 
     def __str__(self) -> str:
         best, last = self.best, self.last
@@ -112,12 +127,14 @@ class Candidates(list[Candidate]):
         for one in self:
             gradient = "none" if one.gradient is None else f"{one.gradient:.3g}"
             chosen = "<- taken if none is given" if one is best else ""
-            if one is last is not best:
-                chosen = "<- taken by methods that need normalised activations"
+            if last is not best and one in (best, last):
+                chosen = f"<- taken if none is given by {_METHODS[one is last]}"
             rows.append((one.name, type(one.layer).__name__, str(one.shape), one.layout, gradient, chosen))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
+
+_METHODS = ("GradCAM, EigenCAM, AblationCAM, ScoreCAM", "the other methods")
 
 # In eval mode these add nothing to what the layer before them says; pooling to a fixed size blurs or enlarges it.
 _PASSING_ON = (
@@ -155,7 +172,8 @@ def list_layers(
     with held_still(model), torch.no_grad():
         inputs = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor")
         found = find_candidates(model, inputs, reshape_transform)
-        return Candidates(_with_gradients(model, inputs, found, targets=targets, needs_scores=False), found.unclear)
+        measured = _with_gradients(model, inputs, found, targets=targets, needs_scores=False)
+        return Candidates(measured, found.unclear, found.attentions)
 
 
 def find_target_layer(
@@ -189,9 +207,9 @@ def find_target_layer(
     while start < len(ranked):
         measured = measure(ranked[start : start + count])
         if last := next((one for one in measured if one.gradient), None):
-            before = None if needs_normalised else found.before_last_attention(last)
+            before = None if needs_normalised else found.before_last_windows(last)
             if before and measure([before])[0].gradient:
-                _log(found, before, "what enters the last block with an attention")
+                _log(found, before, "what enters the last block")
                 return before.layer
             _log(found, last, "the last one that keeps positions and that the score's gradient reaches")
             return last.layer
@@ -235,12 +253,17 @@ def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None
     names = {module: name for name, module in model.named_modules()}
     found: dict[nn.Module, Candidate] = {}
     unclear: list[tuple[int, str]] = []
+    attentions: dict[str, bool] = {}
     thread = threading.get_ident()
 
     def look(layer: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() != thread:
             return
         found.pop(layer, None)
+        attention = _attention_of(model, names[layer])
+        if attention is not None and attention == names[layer]:
+            attentions.pop(attention, None)
+            attentions[attention] = _looks_at_windows(layer)
         try:
             transform = find_transform(output, image.pictures, model, layer, reshape_transform)
         except Exception as error:  # the user's transform is for some of the layers, and fails at others as it likes
@@ -250,12 +273,11 @@ def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None
         if transform is not None:
             layout = str(transform) if isinstance(transform, Layout) else "reshape_transform"
             shape, grid = (1, *first_tensor(output).shape[1:]), tuple(transform(output).shape[2:])
-            attention = _attention_of(model, names[layer])
             found[layer] = Candidate(names[layer], layer, shape, layout, grid, attention, transform)
 
     with hooked([module for module in model.modules() if module is not model], look):
         image.clone().run(model)
-    return Candidates(list(found.values()), unclear)
+    return Candidates(list(found.values()), unclear, attentions)
 
 
 def _with_gradients(
@@ -301,3 +323,9 @@ def _attention_of(model: nn.Module, name: str) -> str | None:
         if any(("attn" in word or "attention" in word) and "block" not in word for word in words):
             return outer
     return None
+
+
+def _looks_at_windows(attention: nn.Module) -> bool:
+    """As those of the Swins of torchvision, timm and, in a part of it, transformers say."""
+    parts = (attention, *attention.children())
+    return any(isinstance(getattr(part, "window_size", None), list | tuple) for part in parts)

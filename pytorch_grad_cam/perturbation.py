@@ -25,6 +25,7 @@ class PerturbationCAM(BaseCAM):
     """
 
     uses_gradients = False
+    needs_normalised = False
     runs_again = True
 
     def __init__(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.utils.model_targets import Targets, describe
+from pytorch_grad_cam.utils.trees import tensors_in
 
 if TYPE_CHECKING:
     from pytorch_grad_cam.base_cam import Explanation
@@ -68,9 +69,10 @@ def _maps_of(
 ) -> list[Tensor]:
     """The maps of copies of the batch, explained together where that can be, as a transform may change the size."""
     count, batch = len(copies), len(inputs)
-    if count > 1 and len({copy.shape for copy in copies}) == 1:
-        images = torch.arange(batch, device=inputs.pictures.device).repeat(count)
-        several = inputs.rows(images).with_pictures(torch.cat(copies))
+    # What else the model takes may be for all images, and have as many rows as there are copies.
+    alone = not tensors_in((inputs.args, inputs.kwargs))
+    if count > 1 and alone and len({copy.shape for copy in copies}) == 1:
+        several = inputs.with_pictures(torch.cat(copies))
         try:
             explained = explain(several, targets and Targets(targets.rows * count, targets.several))
             return list(explained.maps.split(batch))

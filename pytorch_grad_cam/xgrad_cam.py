@@ -21,8 +21,6 @@ class XGradCAM(BaseCAM):
         (2, 32, 32)
     """
 
-    needs_normalised = True
-
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """Mean of the gradients over space, weighted by the activations, (B, K, C, 1, 1)."""
         activations, space = evidence.activations, evidence.spatial

@@ -15,6 +15,8 @@ from torch.utils.checkpoint import checkpoint
 from pytorch_grad_cam import METHODS, EigenCAM, GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
+TTA = [ttach.HorizontalFlip(), ttach.Multiply(factors=[0.9, 1, 1.1])]
+
 
 def same(a, b):
     return np.allclose(a, b, atol=1e-6)
@@ -589,6 +591,29 @@ def test_aug_smooth_of_a_network_that_takes_one_image_only(model, images, method
     options = {"batch_size": 1} if METHODS[method].runs_again else {}
     alone = METHODS[method](One().eval(), model.features, **options)(images[:1], 1, aug_smooth=True)
     assert np.allclose(alone, METHODS[method](model, model.features)(images[:1], 1, aug_smooth=True), atol=1e-4)
+
+
+@pytest.mark.parametrize("rows", [2, 5])
+def test_aug_smooth_leaves_an_argument_for_all_images_whole(images, rows):
+    """Of as many rows as there are copies, it is no argument for each of them."""
+
+    class Prompted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features, self.fc = nn.Conv2d(3, 5, 3), nn.Linear(5, 4)
+
+        def forward(self, x, prompts):
+            return self.fc(self.features(x).tanh().mean((2, 3))) @ prompts.mT
+
+    model, prompts = Prompted().eval(), torch.randn(rows, 4)
+    cam = METHODS["scorecam"](model, "features")
+    maps = cam(images[:1], rows - 1, prompts=prompts, aug_smooth=True)
+    copies = [t.augment_image(images[:1]) for t in ttach.Compose(TTA)]
+    expected = [
+        t.deaugment_mask(torch.tensor(cam(copy, rows - 1, prompts=prompts))[None])[0]
+        for t, copy in zip(ttach.Compose(TTA), copies, strict=True)
+    ]
+    assert same(maps, torch.stack(expected).mean(0).numpy())
 
 
 def test_aug_smooth_by_copies_of_several_sizes(model, images):

@@ -340,12 +340,6 @@ def test_report(cli, photos):
     assert "report.html" in result.out
 
 
-def test_a_run_without_a_report_leaves_none_of_an_earlier_one(cli, photos):
-    cli("--image-path", "photos", *DEMO, "--report")
-    cli("--image-path", "photos", *DEMO, "--method", "layercam")
-    assert not Path("output", "report.html").exists()
-
-
 # What does not work
 
 

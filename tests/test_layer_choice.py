@@ -94,10 +94,80 @@ def test_the_table_shows_what_each_sort_of_method_takes(pictures):
     layers = list_layers(model, pictures)
     marked = {line.split("  ")[0]: line.split("<- ")[1] for line in str(layers).splitlines() if "<-" in line}
     assert marked == {
-        "features.3.0": "taken if none is given",
-        "permute": "taken by methods that need normalised activations",
+        "features.3.0": "taken if none is given by GradCAM, EigenCAM, AblationCAM, ScoreCAM",
+        "permute": "taken if none is given by the other methods",
     }
     assert (layers.best.layer, layers.last.layer) == (model.features[3][0], model.permute)
+
+
+@pytest.mark.parametrize("window", [2, 4])
+@pytest.mark.parametrize("version", ["SwinTransformer", "SwinTransformerV2"])
+def test_of_a_swin_of_timm(version, window):
+    timm = pytest.importorskip("timm")
+    model = getattr(timm.models, version)(
+        img_size=32, patch_size=4, embed_dim=8, depths=(2, 2), num_heads=(2, 2), window_size=window, num_classes=4
+    ).eval()
+    assert name_of_choice(model, torch.randn(2, 3, 32, 32)) == "layers.1.blocks.0"
+    assert name_of_choice(model, torch.randn(2, 3, 32, 32), LayerCAM) == "norm"
+
+
+@pytest.mark.parametrize("version", ["Swin", "Swinv2"])
+def test_of_a_swin_of_transformers(version):
+    transformers = pytest.importorskip("transformers")
+    config = getattr(transformers, f"{version}Config")(
+        image_size=32, patch_size=4, embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=2, num_labels=4
+    )
+    model = getattr(transformers, f"{version}ForImageClassification")(config).eval()
+    assert name_of_choice(model, torch.randn(2, 3, 32, 32)).endswith("encoder.layers.1.blocks.0")
+    assert name_of_choice(model, torch.randn(2, 3, 32, 32), LayerCAM).endswith("layernorm")
+
+
+class Pyramid(nn.Module):
+    """Blocks of attention on two grids, of which the mean is read; `window_size` is that of a Swin's attention."""
+
+    def __init__(self, *stages, window_size=None):
+        super().__init__()
+        self.patches, self.merge = nn.Conv2d(3, 8, 4, stride=4), nn.Conv2d(8, 8, 2, stride=2)
+        self.stages, self.norm, self.head = nn.Sequential(*stages), nn.LayerNorm(8), nn.Linear(8, 4)
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.window_size = window_size
+
+    def forward(self, x):
+        x = self.patches(x)
+        for stage in self.stages:
+            grid = x.shape[2:]
+            x = stage(x.flatten(2).mT).mT.unflatten(2, grid)
+            x = self.merge(x) if stage is not self.stages[-1] else x
+        return self.head(self.norm(x.flatten(2).mT).mean(1))
+
+
+@pytest.mark.parametrize(("window_size", "choice"), [((2, 2), "stages.1.0"), (None, "norm"), (7, "norm")])
+def test_a_pyramid_of_attentions_that_is_no_swin_has_its_last_norm(pictures, window_size, choice):
+    stages = (nn.Sequential(Block(), Block()) for _ in range(2))
+    assert name_of_choice(Pyramid(*stages, window_size=window_size).eval(), pictures) == choice
+
+
+def test_windows_in_no_block_of_their_own(pictures):
+    alone = Pyramid(Attention(8), Attention(8), window_size=(2, 2)).eval()
+    assert name_of_choice(alone, pictures) == "norm"
+    together = Pyramid(*(nn.Sequential(Attention(8), Attention(8)) for _ in range(2)), window_size=(2, 2)).eval()
+    assert name_of_choice(together, pictures) == "norm"
+
+    class Flat(Pyramid):
+        def __init__(self):
+            super().__init__(Attention(8), Attention(8), window_size=(2, 2))
+            self.attn1, self.attn2 = self.stages
+            del self.stages
+            vars(self)["stages"] = [self.attn1, self.attn2]
+
+    assert list_layers(Flat().eval(), pictures).best.name == "norm"
+
+
+def test_a_swin_whose_last_block_looks_at_everything(pictures):
+    model = Pyramid(*(nn.Sequential(Block(), Block()) for _ in range(2)), window_size=(2, 2)).eval()
+    model.stages[1][1].attn.window_size = None
+    assert name_of_choice(model, pictures) == "norm"
 
 
 def test_a_pyramid_of_attention_with_more_than_a_norm_after_it_ends_there(pictures):

@@ -20,7 +20,7 @@ from pytorch_grad_cam.cli.shared import (
 from pytorch_grad_cam.folder.find import find_pictures
 from pytorch_grad_cam.folder.ranks import Ranks
 from pytorch_grad_cam.folder.run import Job, explain_folder
-from pytorch_grad_cam.report import REPORT, write_report
+from pytorch_grad_cam.report import write_report
 
 SHOWN = 5  # failed pictures; the others are in the table
 
@@ -70,8 +70,6 @@ def explain_pictures(options: argparse.Namespace, prog: str) -> tuple[str, int]:
     written = [job.output_dir / "results.csv", job.output_dir / "results.jsonl"]
     if options.report:
         written.append(write_report(job.output_dir, root))
-    else:  # it would show what an earlier run found
-        (job.output_dir / REPORT).unlink(missing_ok=True)
     failed = {row["path"]: row["error"] for row in rows if row["error"]}
     methods = dict.fromkeys((row["method"], row["layer"]) for row in rows if row["method"])
     lines = [

@@ -91,19 +91,19 @@ def make_parser() -> argparse.ArgumentParser:
         "--methods",
         metavar="METHOD,...",
         type=_methods,
-        help="several of them, for a table; those that weight by gradients share one forward pass",
+        help="several of them, for a table; those that weight by gradients at the same layer share one forward pass",
     )
     how.add_argument(
         "--target-layer",
         metavar="LAYER",
         nargs="+",
         action="extend",
-        help="dotted name such as layer4.-1; the maps of several are averaged (default: the last with positions)",
+        help="dotted name such as layer4.-1; the maps of several are averaged (default: chosen by the method)",
     )
     how.add_argument(
         "--list-layers",
         action="store_true",
-        help="print the layers that a map can be made at, and the one that would be taken; write nothing",
+        help="print the layers that a map can be made at, and those that would be taken; write nothing",
     )
     how.add_argument("--aug-smooth", action="store_true", help="average over six flipped, brighter and darker copies")
     how.add_argument("--eigen-smooth", action="store_true", help="keep the first principal component only: less noise")
