@@ -45,7 +45,7 @@ def of_time(*, quick: bool) -> Iterator[Block]:
     """Everything but memory: blocks of one network follow each other."""
     for network in QUICK_NETWORKS if quick else NETWORKS:
         yield Block("maps", cases(network, *GRADIENT, *EIGEN))
-        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 2 if quick else 5)
+        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 2 if quick else 4)
         yield Block("seconds", cases(network, "AblationCAM"), 2, ("here",))
         smooth = Case(network, "GradCAM", aug_smooth=True)
         yield Block("seconds", (smooth,), 2, BOTH if network == "resnet50" else ("here",))
