@@ -2,8 +2,8 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pytorch_grad_cam.hooks import gradients, hooked, record_outputs
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
+from pytorch_grad_cam.layer_table import Candidate, Candidates
 from pytorch_grad_cam.modes import held_still
 from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.utils.layouts import Layout, Transform, find_transform, first_tensor
@@ -19,128 +20,6 @@ from pytorch_grad_cam.utils.model_targets import of_first_image, score_outputs
 from pytorch_grad_cam.utils.trees import tensors_in
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A layer that keeps positions of the input.
-
-    Attributes:
-        name: dotted, as `target_layers` takes it.
-        layer: the module.
-        shape: of what it returned for one image; of the first tensor where it returned several.
-        layout: how the positions lie in it, such as "(B, 1 + 14 * 14, C)".
-        grid: positions along each spatial axis.
-        attention: dotted name of the attention that it is, or is a part of; None elsewhere.
-        gradient: Euclidean norm of the score's gradient at the positions; None if none arrives, or none was asked for.
-    """
-
-    name: str
-    layer: nn.Module
-    shape: tuple[int, ...]
-    layout: str
-    grid: tuple[int, ...]
-    attention: str | None
-    transform: Transform = field(repr=False)
-    gradient: float | None = None
-
-    @property
-    def inside_attention(self) -> bool:
-        """Whether it is a part of an attention."""
-        return self.attention not in (None, self.name)
-
-
-class Candidates(list[Candidate]):
-    """The layers of a network that keep positions, in the order in which they finish; printed as a table.
-
-    Attributes:
-        unclear: layers of which several layouts fit: how many candidates had finished before, and what is unclear.
-        attentions: dotted names of those that ran, in order, and whether each looks at windows.
-    """
-
-    def __init__(
-        self,
-        candidates: Sequence[Candidate] = (),
-        unclear: Sequence[tuple[int, str]] = (),
-        attentions: Mapping[str, bool] | None = None,
-    ) -> None:
-        super().__init__(candidates)
-        self.unclear = list(unclear)
-        self.attentions = dict(attentions or {})
-
-    @property
-    def ranked(self) -> list[Candidate]:
-        """The last first; where a layer passes on what a part of it returned, the layer before the part.
-
-        Those inside an attention come second, and those that pass on, or pool, what another returned are left out.
-        """
-        own = [one for one in reversed(self) if not isinstance(one.layer, _PASSING_ON)]
-        return sorted(own, key=lambda one: one.inside_attention)
-
-    @property
-    def last(self) -> Candidate | None:
-        """The first in rank that the score's gradient reaches: what methods with `needs_normalised` take.
-
-        After the last attention of a ViT only the class token is read: no gradient reaches the patches there.
-        """
-        return next((one for one in self.ranked if one.gradient), None)
-
-    @property
-    def best(self) -> Candidate | None:
-        """What GradCAM takes, and every other method without `needs_normalised`: `last`, but in a Swin what enters it.
-
-        The last block of a Swin has moved the evidence to other places of its windows.
-        """
-        last = self.last
-        before = last and self.before_last_windows(last)
-        return before if before and before.gradient else last
-
-    def before_last_windows(self, last: Candidate) -> Candidate | None:
-        """What enters the last block, in a network of attentions to windows, on several grids, that ends with it.
-
-        Only normalisation may come between the block and `last`. None for other networks: of a ViT, some tokens of what
-        enters a block may be huge (Darcet et al., 2023), and drown the others.
-        """
-        windows = [name for name, looks_at_windows in self.attentions.items() if looks_at_windows]
-        blocks = [self._block_around(name) for name in windows]
-        block = blocks[-1] if blocks else None
-        if block is None or windows[-1] != list(self.attentions)[-1] or len({one.grid for one in blocks if one}) < 2:
-            return None
-        inside = [index for index, one in enumerate(self) if one is block or one.name.startswith(f"{block.name}.")]
-        end = [one.layer for one in self].index(last.layer) + 1
-        after = self[max(inside) + 1 : end]
-        more = any(weight.ndim > 1 for one in after for weight in one.layer.parameters(recurse=False))
-        if more or end <= max(inside):
-            return None
-        return next(iter(Candidates(self[: min(inside)]).ranked), None)
-
-    def _block_around(self, attention: str) -> Candidate | None:
-        """The innermost layer with positions that an attention, and no other, is a part of."""
-        around = [one for one in self if attention.startswith(f"{one.name}.")]
-        block = max(around, key=lambda one: len(one.name), default=None)
-        alone = block is not None and sum(name.startswith(f"{block.name}.") for name in self.attentions) == 1
-        return block if alone else None
-
-    def __str__(self) -> str:
-        best, last = self.best, self.last
-        rows = [("name", "kind", "output", "layout", "gradient", "")]
-        for one in self:
-            gradient = "none" if one.gradient is None else f"{one.gradient:.3g}"
-            chosen = "<- taken if none is given" if one is best else ""
-            if last is not best and one in (best, last):
-                chosen = f"<- taken if none is given by {_METHODS[one is last]}"
-            rows.append((one.name, type(one.layer).__name__, str(one.shape), one.layout, gradient, chosen))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-_METHODS = ("GradCAM, EigenCAM, AblationCAM, ScoreCAM", "the other methods")
-
-# In eval mode these add nothing to what the layer before them says; pooling to a fixed size blurs or enlarges it.
-_PASSING_ON = (
-    *(nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout),
-    *(nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d),
-)
 
 
 def list_layers(
