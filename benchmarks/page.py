@@ -244,12 +244,12 @@ def headline(results: Results) -> str:
     """Time and memory on ResNet-50 in a small table."""
     names = ["here", *(name for name in PEERS if name in results.about["libraries"])]
     cases = [Case("resnet50", method) for method in METHODS]
-    rows = [[f"`{case.method}`", *(number(results.ratio(name, case)) for name in names)] for case in cases]
+    rows = [[case.method, *(number(results.ratio(name, case)) for name in names)] for case in cases]
     memory = [number(results.memory(name, Case("resnet50", "GradCAM"))) for name in names]
     head = ["ResNet-50, time in forward passes", *(TITLES[name] for name in names)]
     about = results.about
     where = f"{about['device']}, {about['processor']}, {about['cores']} cores, torch {about['torch']}, {about['date']}"
-    return f"{table(head, [*rows, ['`GradCAM`, memory in that of a forward pass', *memory]])}\n\nOn: {where}."
+    return f"{table(head, [*rows, ['GradCAM, memory in that of a forward pass', *memory]])}\n\nOn: {where}."
 
 
 def write_headline(results: Results, path: Path) -> None:

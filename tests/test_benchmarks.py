@@ -177,7 +177,7 @@ def test_headline_goes_between_its_marks(results, tmp_path):
     page.write_text("before <!-- benchmarks -->\nold\n<!-- /benchmarks --> after")
     write_headline(results, page)
     assert page.read_text() == f"before <!-- benchmarks -->\n{headline(results)}\n<!-- /benchmarks --> after"
-    assert "| `GradCAM` | 1.50 | 3.00 | - | - |" in headline(results)
+    assert "| GradCAM | 1.50 | 3.00 | - | - |" in headline(results)
     page.write_text("no marks")
     with pytest.raises(SystemExit, match="<!-- benchmarks -->"):
         write_headline(results, page)
