@@ -233,7 +233,7 @@ def table(network: str) -> str:
     ]
     for name, smoothing, figures in rows_of(network):
         title = METHODS[name].__name__ if name in METHODS else f"*{name}*"
-        scenes, faithful = len(figures["box"]), len(figures["road"])
+        scenes, faithful = len(figures["box"]), len(figures["road"]) if "road" in figures else 0
         shared = str(scenes) if scenes == faithful else f"{scenes}; {faithful}"
         cells = [title, smoothing if name in METHODS else "", shared]
         shown = {metric: figures[metric] for metric in figures if smoothing == "plain" or metric != "randomisation"}
@@ -277,7 +277,7 @@ against it, not of how the network answers to removed pixels.
   mask, or the box, that the map gives at half its peak, with the true one.
 - **deletion** (less is better), **insertion**, **ROAD**: how the network's own confidence follows the map, in \
 {STEPS} steps
-  and at {percentages} % of the pixels; of fewer scenes where the table gives two numbers of them.
+  and at {percentages} % of the pixels; where the table gives two numbers of scenes, the second is theirs.
 - **randomisation**: 1 - rank correlation with the map after the last {RANDOMISED} layers with parameters were \
 randomised;
   {BATCH} scenes; 0 is a map that does not depend on them. Not of smoothed maps, which read the same weights.
