@@ -62,9 +62,9 @@ class Process:
 
     def __init__(self, name: str, device: str, peers: Path, *, lean: bool = False) -> None:
         self.name = name
-        self.library = LIBRARIES[name]
+        self.adapter = LIBRARIES[name]
         command = [sys.executable, "-m", "benchmarks.worker", name, "--device", device]
-        if place := folder_of(self.library, peers):
+        if place := folder_of(self.adapter, peers):
             command += ["--folder", str(place.resolve()), "--needs", str((peers / "needs").resolve())]
         environment = {**os.environ, **QUIET, **(LEAN if lean else {})}
         self.process = subprocess.Popen(

@@ -97,7 +97,7 @@ def measure(block: Block, processes: list[Process], results: Results) -> None:
         for case in block.cases:
             for process in processes[:: -1 if i % 2 else 1]:
                 key = f"{process.name}: {block.measure} of {case}"
-                if process.name not in block.libraries or not process.library.can(case) or key in results.errors:
+                if process.name not in block.libraries or not process.adapter.can(case) or key in results.errors:
                     continue
                 warm_up = i == 0 and _is_worth_a_warm_up(block.measure, case)
                 with reported(results, key):
@@ -126,7 +126,7 @@ def compare_maps(block: Block, processes: list[Process], results: Results) -> No
             maps = {}
             for process in processes:
                 path = Path(folder, f"{process.name}.npy")
-                if process.name != "floor" and process.library.can(case):
+                if process.name != "floor" and process.adapter.can(case):
                     with reported(results, f"{process.name}: maps of {case}"):
                         process.ask("maps", case, path=str(path))
                         maps[process.name] = unit(np.load(path))

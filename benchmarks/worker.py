@@ -36,8 +36,8 @@ def forward(model: Any, images: Tensor) -> Tensor:
 class Worker:
     """One library on one device; it keeps the last network, for requests about it come one after the other."""
 
-    def __init__(self, library: str, device: str) -> None:
-        self.library = LIBRARIES[library]
+    def __init__(self, name: str, device: str) -> None:
+        self.adapter = LIBRARIES[name]
         self.device = device
         self.model: tuple[str, Any] = ("", None)
         self.classes = cache(self._classes)
@@ -46,7 +46,7 @@ class Worker:
         """What a request asks for."""
         task = self._task(Case(**request["case"]))
         if request.get("warm_up"):
-            with self.library.start(task) as call:
+            with self.adapter.start(task) as call:
                 forward(task.model, task.images)
                 call()
         measure: Callable[..., Any] = getattr(self, request["measure"])
@@ -55,14 +55,14 @@ class Worker:
     def seconds(self, task: Task) -> dict[str, list[float]]:
         """Of the call, and of the forward passes around it."""
         plain = partial(forward, task.model, task.images)
-        with self.library.start(task) as call:
+        with self.adapter.start(task) as call:
             times, calls = seconds_beside(plain, call, LEAST_SECONDS, MOST_CALLS)
         return {"forward": times, "call": calls}
 
     def memory(self, task: Task) -> dict[str, int]:
         """Peak bytes of the forward pass and of the call, above what was in use."""
         plain = peak_memory(partial(forward, task.model, task.images))
-        with self.library.start(task) as call:
+        with self.adapter.start(task) as call:
             return {"forward": plain, "call": peak_memory(call)}
 
     def once(self, task: Task) -> dict[str, Any]:
@@ -74,19 +74,19 @@ class Worker:
 
         plain()
         before, calls = around(), []
-        with self.library.start(task) as call:
+        with self.adapter.start(task) as call:
             peak = peak_memory(lambda: calls.append(seconds_of(call)))
         return {"seconds": {"forward": [before, around()], "call": calls}, "peak": peak}
 
     def after(self, task: Task) -> float:
         """Seconds from the end of the last forward or backward pass to the end of the call."""
-        with self.library.start(task) as call, last_pass(task.model) as ended:
+        with self.adapter.start(task) as call, last_pass(task.model) as ended:
             call()
             return _now() - ended[-1]
 
     def maps(self, task: Task, path: str) -> None:
         """Write the maps (B, H, W) to a file."""
-        with self.library.start(task) as call:
+        with self.adapter.start(task) as call:
             np.save(path, torch.as_tensor(call()).float().cpu().numpy())
 
     def _task(self, case: Case) -> Task:
@@ -137,7 +137,7 @@ def _now() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("library", choices=LIBRARIES)
+    parser.add_argument("name", choices=LIBRARIES)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path, help="where the peer is installed")
     parser.add_argument("--needs", type=Path, help="where what it imports is, if the environment lacks it")
@@ -147,7 +147,7 @@ def main() -> None:
         sys.path[:] = [str(arguments.folder), *sys.path, str(arguments.needs)]
     answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
     warnings.simplefilter("ignore")  # of blank maps: weights are random
-    worker = Worker(arguments.library, arguments.device)
+    worker = Worker(arguments.name, arguments.device)
     for line in sys.stdin:
         try:
             answer = {"answer": worker.answer(json.loads(line))}

@@ -152,7 +152,8 @@ def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None
         if transform is not None:
             layout = str(transform) if isinstance(transform, Layout) else "reshape_transform"
             shape, grid = (1, *first_tensor(output).shape[1:]), tuple(transform(output).shape[2:])
-            found[layer] = Candidate(names[layer], layer, shape, layout, grid, attention, transform)
+            inside = attention not in (None, names[layer])
+            found[layer] = Candidate(names[layer], layer, shape, layout, grid, inside, transform)
 
     with hooked([module for module in model.modules() if module is not model], look):
         image.clone().run(model)

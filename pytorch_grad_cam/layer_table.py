@@ -18,7 +18,7 @@ class Candidate:
         shape: of what it returned for one image; of the first tensor where it returned several.
         layout: how the positions lie in it, such as "(B, 1 + 14 * 14, C)".
         grid: positions along each spatial axis.
-        attention: dotted name of the attention that it is, or is a part of; None elsewhere.
+        inside_attention: whether it is a part of an attention.
         gradient: Euclidean norm of the score's gradient at the positions; None if none arrives, or none was asked for.
     """
 
@@ -27,14 +27,9 @@ class Candidate:
     shape: tuple[int, ...]
     layout: str
     grid: tuple[int, ...]
-    attention: str | None
+    inside_attention: bool
     transform: Transform = field(repr=False)
     gradient: float | None = None
-
-    @property
-    def inside_attention(self) -> bool:
-        """Whether it is a part of an attention."""
-        return self.attention not in (None, self.name)
 
 
 class Candidates(list[Candidate]):
