@@ -54,11 +54,9 @@ def fuse(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     Returns:
         (B, K, *size), 0 everywhere for an image and target of which any layer's map is not finite
     """
-    first, *others = [resize(rescale(_known(layer_map).relu()), size) for layer_map in layer_maps]
-    return rescale(sum(others, start=first) / len(layer_maps)).nan_to_num(0)
-
-
-def _known(layer_map: Tensor) -> Tensor:
-    """A map, or all NaN if any of it is not finite: the rest would be a picture of half the truth."""
-    space = tuple(range(2, layer_map.ndim))
-    return torch.where(layer_map.isfinite().all(dim=space, keepdim=True), layer_map, torch.nan)
+    space = tuple(range(2, 2 + len(size)))
+    # Where any of it is not finite, the rest would be a picture of half the truth.
+    finite = torch.stack([layer_map.isfinite().all(dim=space, keepdim=True) for layer_map in layer_maps]).all(dim=0)
+    positive = [torch.where(finite, layer_map, 0).relu() for layer_map in layer_maps]
+    first, *others = [resize(rescale(layer_map), size) for layer_map in positive]
+    return rescale(sum(others, start=first))  # of their mean it would be the same

@@ -17,7 +17,7 @@ def rescale(maps: Tensor) -> Tensor:
     """Min-max each map (B, K, *S) to [0, 1]; a constant map becomes 0."""
     flat = maps.flatten(2)
     low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
-    return ((flat - low) / torch.where(high > low, high - low, 1)).view_as(maps)
+    return (flat - low).div_(torch.where(high > low, high - low, 1)).view_as(maps)
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
