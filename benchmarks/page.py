@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cases import Case
 from benchmarks.goals import PEERS, goals
@@ -55,8 +56,18 @@ def sections(results: Results, plot: str) -> Iterator[str]:
     yield HOW.format(layers=layers)
     yield "## Goals"
     verdicts = {True: "yes", False: "**no**", None: "not measured"}
-    rows = ([goal.what, goal.limit, goal.measured, verdicts[goal.reached]] for goal in goals(results))
+    found = goals(results)
+    rows = ([goal.what, goal.limit, goal.measured, verdicts[goal.reached]] for goal in found)
     yield table(["goal", "limit", "measured", "reached"], rows)
+    if missed := [f"- {goal.what}: {goal.reason}" for goal in found if goal.reached is False and goal.reason]:
+        yield "What limits those that are missed, as profiles show it:"
+        yield "\n".join(missed)
+    yield from section(
+        "Where the time of a call goes, milliseconds",
+        pieces_table(results.tables.get("pieces", [])),
+        "Batch 1, the median of calls that each follow a forward pass, as it is when a call comes in real work: the "
+        "caches hold what the network needed. Taking the time itself costs some hundredths in each row.",
+    )
     yield from _time_and_memory(results)
     yield from _agreement(results)
     yield from _growth(results, plot)
@@ -117,6 +128,16 @@ def _early(case: Case) -> bool:
 
 def _perturbing(case: Case) -> bool:
     return (case.method in ("AblationCAM", "ScoreCAM") or case.aug_smooth) and case.network in NETWORKS
+
+
+def pieces_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A column for each call, and first what it is compared with."""
+    head = ["", *(f"{_network(row['network'])}, {row['method']}" for row in rows)]
+    lines = [["*plain forward pass*", *(f"{1e3 * row['forward']:.2f}" for row in rows)]]
+    lines.append(["*floor of gradient methods*", *(f"{1e3 * row['floor']:.2f}" for row in rows)])
+    for name in rows[0]["pieces"] if rows else ():
+        lines.append([name, *(f"{1e3 * row['pieces'][name]:.2f}" for row in rows)])
+    return table(head, lines) if rows else ""
 
 
 def _time_and_memory(results: Results) -> Iterator[str]:

@@ -23,6 +23,7 @@ from benchmarks.lines import lines_of_code
 from benchmarks.networks import NETWORKS
 from benchmarks.ours import five_classes, replay
 from benchmarks.peers import MeasurementError, Process, install
+from benchmarks.pieces import pieces
 from benchmarks.plan import Block, of_memory, of_time
 from benchmarks.results import Results
 
@@ -51,6 +52,8 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
                 clock.say(str(block))
                 measure(block, processes, results)
                 results.write()
+    clock.say("where the time of a call goes")
+    results.tables["pieces"] = pieces(device)
     if not quick:
         clock.say("AblationCAM through replay, and five classes in one call")
         results.tables["replay"] = replay(list(NETWORKS), device)

@@ -106,7 +106,11 @@ def observe(
             targets, scores = score(outputs)
         recorded = [records[layer] for layer in layers]
         found = _gradients(scores, recorded) if differentiate and scores is not None else []
-        detached = [layer_name(model, layer) for layer, *of in zip(layers, *found, strict=True) if None in of]
+        detached = [
+            layer_name(model, layer)
+            for layer, *of in zip(layers, *found, strict=True)
+            if any(gradient is None for gradient in of)  # `None in of` would ask each tensor whether it equals None
+        ]
         if not detached:
             break
     else:

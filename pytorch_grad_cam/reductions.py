@@ -1,6 +1,8 @@
 """From weighted activations (B, K, C, *S) to one signed map per layer (B, K, *S), and from layers to one map."""
 
 from collections.abc import Sequence
+from functools import reduce
+from math import inf
 
 import torch
 from torch import Tensor
@@ -26,21 +28,19 @@ def first_component(weighted: Tensor) -> Tensor:
     x = x - x.mean(dim=3, keepdim=True)
     # The Gram matrix squares the values: bring them to 1 first, or small ones would vanish.
     scale = x.abs().amax(dim=(2, 3), keepdim=True)
-    x = x / torch.where(scale > 0, scale, 1)
+    x = x.div_(torch.where(scale > 0, scale, 1))
     channels, positions = x.shape[2:]
     gram = x @ x.mT if channels < positions else x.mT @ x
-    values, vectors = torch.linalg.eigh(torch.where(scale.isfinite(), gram, 0))  # which fails on NaN, for all images
+    values, vectors = torch.linalg.eigh(torch.where(scale < inf, gram, 0))  # which fails on NaN, for all images
     component: Tensor = vectors[..., -1]
-    if channels < positions:
-        component = (component.unsqueeze(2) @ x).squeeze(2)
-    else:
-        component = component * values[..., -1:].clamp(min=0).sqrt()
+    strength = values[..., -1:].clamp(min=0).sqrt()
+    component = (component.unsqueeze(2) @ x).squeeze(2) if channels < positions else component * strength
     agreement = (component * x.sum(dim=2)).sum(dim=2, keepdim=True)
     # The most it could be, but for rounding: the sum of the eigenvalues is that of all squares.
-    most = component.norm(dim=2, keepdim=True) * (channels * values.sum(dim=2, keepdim=True)).clamp(min=0).sqrt()
+    most = strength * (channels * values.sum(dim=2, keepdim=True)).clamp(min=0).sqrt()
     rounding = torch.finfo(x.dtype).eps ** 0.5 * most
     agreement = torch.where(agreement.abs() > rounding, agreement, component.pow(3).sum(dim=2, keepdim=True))
-    component = torch.where(agreement < 0, -component, component) * scale.squeeze(2)
+    component = component * scale.squeeze(2).copysign(agreement)
     return component.reshape(component.shape[:2] + weighted.shape[3:])
 
 
@@ -56,7 +56,7 @@ def fuse(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     """
     space = tuple(range(2, 2 + len(size)))
     # Where any of it is not finite, the rest would be a picture of half the truth.
-    finite = torch.stack([layer_map.isfinite().all(dim=space, keepdim=True) for layer_map in layer_maps]).all(dim=0)
-    positive = [torch.where(finite, layer_map, 0).relu() for layer_map in layer_maps]
+    largest = reduce(torch.maximum, (layer_map.abs().amax(dim=space, keepdim=True) for layer_map in layer_maps))
+    positive = [torch.where(largest < inf, layer_map, 0).relu() for layer_map in layer_maps]
     first, *others = [resize(rescale(layer_map), size) for layer_map in positive]
     return rescale(sum(others, start=first))  # of their mean it would be the same

@@ -1,9 +1,11 @@
 """The parts of `python -m benchmarks` that can be wrong without anybody seeing it on the page."""
 
+import contextlib
 import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,7 @@ from benchmarks.lines import count_lines, files_needed
 from benchmarks.measure import ratio_beside
 from benchmarks.networks import NETWORKS, last_layer, load, noise
 from benchmarks.page import headline, sections, write_headline
+from benchmarks.pieces import PIECES, Stopwatch, seconds_of_pieces
 from benchmarks.plan import of_time
 from benchmarks.results import Results
 from benchmarks.run import unit
@@ -95,6 +98,37 @@ def test_worker_answers_by_lines_and_names_its_errors():
     assert "missing" in error["error"]
 
 
+@pytest.mark.parametrize("method", ["GradCAM", "EigenCAM"])
+def test_pieces_of_a_call_make_up_the_whole(method):
+    cam = getattr(sys.modules["pytorch_grad_cam"], method)(load("channels-8"), "1")
+    images = noise(1, 32)
+    maps = []
+    before = time.perf_counter()
+    found = seconds_of_pieces(cam, lambda: maps.append(cam(images, 3)))
+    took = time.perf_counter() - before
+    assert set(found) == {*PIECES, "all else"}
+    assert all(seconds > 0 for seconds in found.values())
+    assert sum(found.values()) <= took
+    assert np.array_equal(maps[0], cam(images, 3))  # and the library is as before
+    assert "charged" not in cam.channel_weights.__qualname__
+
+
+def test_only_the_inner_of_two_pieces_is_charged(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("benchmarks.pieces.time.perf_counter", lambda: now)
+
+    def wait(seconds):
+        nonlocal now
+        now += seconds
+
+    watch = Stopwatch()
+    inner = watch.charged("inner", lambda: wait(5))
+    watch.charged("outer", lambda: (wait(1), inner(), wait(2), inner()))()
+    with watch.charged("block", lambda: contextlib.ExitStack())():
+        wait(100)  # what a context manager surrounds is not its own
+    assert watch.spent == {"inner": 10, "outer": 3, "block": 0}
+
+
 def test_lines_of_code():
     source = (
         '"""Doc."""\n\n# why\nx = 1  # a comment\n\n\ndef f():\n    """Doc\n\n    more."""\n    return """a\n\nb"""\n'
@@ -146,6 +180,10 @@ def results():
                 found.add("seconds", name, case, {"forward": [1.0, 1.0], "call": [cost]})
     found.add("memory", "here", Case("resnet50", "GradCAM"), {"forward": 100, "call": 101})
     found.add("maps", "grad-cam", Case("resnet50", "GradCAM"), 0.25)
+    pieces = {"fuse": 0.0004}
+    found.tables["pieces"] = [
+        {"network": "resnet50", "method": "GradCAM", "forward": 0.03, "floor": 0.031, "pieces": pieces}
+    ]
     return found
 
 
@@ -162,6 +200,10 @@ def test_page_shows_each_figure_and_what_was_missed(results):
     assert rows["importing: time beside that of torch"].reached is None
     assert rows["every row: time beside the fastest peer"].reached is True
     assert "| at most 1.10 | 1.20" in page
+    assert "- gradient methods, last layer, batch 1: time beside the floor: a call has" in page
+    assert "- gradient methods, last layer: memory" not in page  # it is reached
+    assert "|  | ResNet-50, GradCAM |" in page
+    assert "| fuse | 0.40 |" in page
     assert "**no**" in page
 
 

@@ -155,7 +155,7 @@ class Targets:
             # Each says so if there is no such class.
             columns = [ClassifierOutputTarget(category)(images) for category in {c for row in classes for c in row}]
             if len(columns) == 1:
-                return columns[0].unsqueeze(1).repeat(1, len(classes[0]))
+                return torch.stack(columns * len(classes[0]), dim=1)
             return images.gather(1, torch.tensor(classes, device=images.device))
         rows = zip(self.rows, images, strict=True)
         return torch.stack([torch.stack([_scalar(target, image) for target in row]) for row, image in rows])
