@@ -1,12 +1,13 @@
 """Class Activation Maps: which pixels made a vision network decide."""
 
 from pytorch_grad_cam.ablation_cam import AblationCAM
-from pytorch_grad_cam.base_cam import BaseCAM, Explanation
+from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.blank_maps import BlankMapWarning
 from pytorch_grad_cam.dataset import ImageResult, explain_dataset
 from pytorch_grad_cam.eigen_cam import EigenCAM
 from pytorch_grad_cam.eigen_grad_cam import EigenGradCAM
 from pytorch_grad_cam.evidence import LayerEvidence
+from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.grad_cam import GradCAM
 from pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
 from pytorch_grad_cam.guided_backprop import GuidedBackpropReLUModel

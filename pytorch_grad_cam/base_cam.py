@@ -1,7 +1,6 @@
 """The pipeline that every method shares; a method overrides `channel_weights`."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from numbers import Integral
 from typing import Any, ClassVar
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from pytorch_grad_cam.blank_maps import warn_of_blank_maps
 from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
+from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
 from pytorch_grad_cam.layer_choice import find_target_layer
 from pytorch_grad_cam.modes import held_still
@@ -23,35 +23,6 @@ from pytorch_grad_cam.utils.find_layers import TargetLayer, layer_name, resolve_
 from pytorch_grad_cam.utils.layouts import find_transform
 from pytorch_grad_cam.utils.model_targets import Targets, describe, score_outputs
 from pytorch_grad_cam.utils.trees import tensors_in
-
-
-@dataclass(frozen=True, eq=False)
-class Explanation:
-    """What a method says about one batch, tensors on the model's device.
-
-    Attributes:
-        maps: (B, K, *S_in) in [0, 1], the mean over layers.
-        layer_maps: for each target layer its raw signed map (B, K, *S), before the ReLU.
-        weights: for each target layer (B, K, C, 1, 1) or (B, K, C, *S).
-        evidence: for each target layer what the weights were computed from.
-        outputs: as the model returned them.
-    """
-
-    maps: Tensor
-    layer_maps: tuple[Tensor, ...]
-    weights: tuple[Tensor, ...]
-    evidence: tuple[LayerEvidence, ...]
-    outputs: Any
-
-    @property
-    def scores(self) -> Tensor:
-        """(B, K), or None where no target was needed, given or found."""
-        return self.evidence[0].scores
-
-    @property
-    def targets(self) -> Targets:
-        """What was explained, B x K, or None as scores."""
-        return self.evidence[0].targets
 
 
 class BaseCAM:

@@ -1,15 +1,12 @@
 """Why a map is blank: one warning a call, with the cause and the numbers."""
 
 import warnings
-from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from pytorch_grad_cam.evidence import LayerEvidence
+from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.utils.find_layers import layer_name
-
-if TYPE_CHECKING:
-    from pytorch_grad_cam.base_cam import Explanation
-    from pytorch_grad_cam.evidence import LayerEvidence
 
 
 class BlankMapWarning(UserWarning):
@@ -19,7 +16,7 @@ class BlankMapWarning(UserWarning):
     """
 
 
-def warn_of_blank_maps(model: nn.Module, explanation: "Explanation", maps: Tensor) -> None:
+def warn_of_blank_maps(model: nn.Module, explanation: Explanation, maps: Tensor) -> None:
     """Say why maps are 0 everywhere, if any are: once, to the caller of the caller.
 
     Args:
@@ -38,7 +35,7 @@ def warn_of_blank_maps(model: nn.Module, explanation: "Explanation", maps: Tenso
     warnings.warn(f"{len(blank)} of {count} maps are blank. {reasons}", BlankMapWarning, stacklevel=3)
 
 
-def causes_of_blank_maps(model: nn.Module, explanation: "Explanation", maps: Tensor) -> dict[tuple[int, int], str]:
+def causes_of_blank_maps(model: nn.Module, explanation: Explanation, maps: Tensor) -> dict[tuple[int, int], str]:
     """Why each map that is 0 everywhere is, by image and target; takes what `warn_of_blank_maps` does."""
     blank = (maps.flatten(2).amax(dim=2) == 0).nonzero().tolist()
     return {
@@ -46,7 +43,7 @@ def causes_of_blank_maps(model: nn.Module, explanation: "Explanation", maps: Ten
     }
 
 
-def _causes(model: nn.Module, explanation: "Explanation", image: int, target: int) -> list[str]:
+def _causes(model: nn.Module, explanation: Explanation, image: int, target: int) -> list[str]:
     """Why a map is blank: for each layer, or for those whose values are not finite."""
     records = list(zip(explanation.evidence, explanation.weights, explanation.layer_maps, strict=True))
     broken = [
@@ -60,7 +57,7 @@ def _causes(model: nn.Module, explanation: "Explanation", image: int, target: in
     ]
 
 
-def _not_finite(model: nn.Module, evidence: "LayerEvidence", image: int, target: int) -> str:
+def _not_finite(model: nn.Module, evidence: LayerEvidence, image: int, target: int) -> str:
     """What first was not a finite number on the way from the input to the map."""
     layer = layer_name(model, evidence.layer)
     overflow = "numbers grew too large or were divided by 0: try the model in float32, and look at earlier layers"
@@ -78,7 +75,7 @@ def _not_finite(model: nn.Module, evidence: "LayerEvidence", image: int, target:
     return f"the map of layer {layer!r} is NaN or infinite, though all that it is made of is finite; {overflow}"
 
 
-def _zero(layer: str, evidence: "LayerEvidence", weights: Tensor, layer_map: Tensor, image: int, target: int) -> str:
+def _zero(layer: str, evidence: LayerEvidence, weights: Tensor, layer_map: Tensor, image: int, target: int) -> str:
     """Why the positive part of a finite map is the same everywhere."""
     activations, one = evidence.activations[image], layer_map[image, target]
     score = f", score {float(evidence.scores[image, target]):.3g}" if evidence.scores is not None else ""

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytorch_grad_cam.base_cam import BaseCAM, Explanation, explain_together
+from pytorch_grad_cam.base_cam import BaseCAM, explain_together
 from pytorch_grad_cam.blank_maps import causes_of_blank_maps
+from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.progress import progress_bar
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, describe
 from pytorch_grad_cam.utils.regions import box_from_map

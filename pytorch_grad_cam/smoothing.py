@@ -3,17 +3,15 @@
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.utils.model_targets import Targets, describe
 from pytorch_grad_cam.utils.trees import tensors_in
-
-if TYPE_CHECKING:
-    from pytorch_grad_cam.base_cam import Explanation
 
 logger = logging.getLogger(__name__)
 
@@ -22,11 +20,11 @@ _IMAGES_AT_ONCE = {"cpu": 2}
 
 
 def average_over_augmentations(
-    explain: Callable[[Inputs, Any], "Explanation"],
+    explain: Callable[[Inputs, Any], Explanation],
     inputs: Inputs,
     targets: Any,
     transforms: Iterable[Any] | None = None,
-) -> "Explanation":
+) -> Explanation:
     """The explanation of clean images, its maps averaged over augmented copies of them.
 
     The class is the one that the clean image is explained for, in every copy.
@@ -65,7 +63,7 @@ def average_over_augmentations(
 
 
 def _maps_of(
-    explain: Callable[[Inputs, Any], "Explanation"], inputs: Inputs, targets: Targets | None, copies: list[Tensor]
+    explain: Callable[[Inputs, Any], Explanation], inputs: Inputs, targets: Targets | None, copies: list[Tensor]
 ) -> list[Tensor]:
     """The maps of copies of the batch, explained together where that can be, as a transform may change the size."""
     count, batch = len(copies), len(inputs)
