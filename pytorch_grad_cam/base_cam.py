@@ -21,8 +21,8 @@ from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
 from pytorch_grad_cam.utils.find_layers import TargetLayer, layer_name, resolve_layers
 from pytorch_grad_cam.utils.layouts import find_transform
-from pytorch_grad_cam.utils.model_targets import Targets, describe, score_outputs
-from pytorch_grad_cam.utils.trees import tensors_in
+from pytorch_grad_cam.utils.model_targets import Targets, describe, read_once, score_outputs
+from pytorch_grad_cam.utils.trees import map_tensors, tensors_in
 
 
 class BaseCAM:
@@ -152,6 +152,7 @@ class BaseCAM:
     ) -> Explanation:
         with torch.inference_mode(False):
             inputs = prepare_inputs(input_tensor, forward_kwargs, self.model, "input_tensor")
+        targets = read_once(targets)
         explain = partial(self._explain, eigen_smooth=eigen_smooth)
         if aug_smooth:
             explanation = average_over_augmentations(explain, inputs, targets, self.tta_transforms)
@@ -248,13 +249,16 @@ def explain_together(
 
     Takes and raises what `BaseCAM.explain` does, and warns of nothing.
     """
+    targets = read_once(targets)
     done: list[tuple[BaseCAM, Any, Explanation]] = []
     for cam in cams:
         asked = cam.target_layers  # None is chosen in the run, and kept
         shared = (seen for other, of, seen in done if not aug_smooth and _see_the_same(other, of, cam))
         seen = next(shared, None)
         if seen is None:
-            explanation = cam._explain_all(input_tensor, targets, aug_smooth, eigen_smooth, {})
+            # A model may change its input in place, and the next method is to see what this one saw.
+            own = map_tensors(torch.clone, input_tensor) if len(cams) > 1 else input_tensor
+            explanation = cam._explain_all(own, targets, aug_smooth, eigen_smooth, {})
         else:
             cam.target_layers, cam.outputs = [evidence.layer for evidence in seen.evidence], seen.outputs
             with torch.inference_mode(False), torch.no_grad():

@@ -13,7 +13,7 @@ from pytorch_grad_cam.base_cam import BaseCAM, explain_together
 from pytorch_grad_cam.blank_maps import causes_of_blank_maps
 from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.progress import progress_bar
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget, describe
+from pytorch_grad_cam.utils.model_targets import TARGETS, describe
 from pytorch_grad_cam.utils.regions import box_from_map
 
 _LABELS = ("labels", "label")
@@ -70,8 +70,9 @@ def explain_dataset(
         loader: a DataLoader, or any iterable of batches: pictures (B, C, *S_in); a tuple or list that begins with
             them, as a dataset with labels gives it; a dict with `pixel_values`, whose other tensors, but for the
             labels, go to the model, too.
-        targets: None for the best class of each image; an int for one class; "labels" for the second member of the
-            tuple, or `labels` or `label` of the dict; or a function of the batch to what a method takes as targets.
+        targets: None for the best class of each image; an int, or one of `utils.model_targets`, for all; "labels" for
+            the second member of the tuple, or `labels` or `label` of the dict; or a function of the batch to what a
+            method takes as targets.
         aug_smooth: average over augmented copies of each image.
         eigen_smooth: reduce by the first principal component.
         progress: show a bar with images per second; None shows it on a terminal.
@@ -139,7 +140,7 @@ def explain_batch(
     wanted = check_targets(targets)
     if wanted == "labels":
         wanted = _labels(batch)
-    elif callable(wanted) and not isinstance(wanted, ClassifierOutputTarget):
+    elif callable(wanted) and not isinstance(wanted, TARGETS):  # which are for every image, as a class is
         wanted = wanted(batch)
     explanations = explain_together(cams, inputs, wanted, aug_smooth, eigen_smooth)
     maps = [explanation.maps.float().cpu() for explanation in explanations]

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_grad_cam.hooks import gradients, record_outputs
+from pytorch_grad_cam.hooks import Records, gradients, record_outputs
 from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.utils.find_layers import layer_name
-from pytorch_grad_cam.utils.model_targets import Targets
-from pytorch_grad_cam.utils.trees import map_tensors
+from pytorch_grad_cam.utils.model_targets import Targets, describe
+from pytorch_grad_cam.utils.trees import map_tensors, tensors_in
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,33 +87,33 @@ def observe(
     Raises:
         RuntimeError: if a layer does not run, or the scores do not depend on it.
     """
-    # The first layer switches gradients on. Where an ancestor of it switches them off again, as one does that wraps a
-    # part of itself in no_grad, another run has them on from the start.
     version = inputs.pictures._version
-    for from_the_start in (False, True):
-        if inputs.pictures._version != version:
-            raise RuntimeError("the model changes its input in place and would have to run again; give it a clone")
+    own = from_the_start = False
+    while True:
         with (
-            record_outputs(layers, differentiable=differentiate) as records,
+            record_outputs(layers, differentiable=differentiate, own=own) as records,
             torch.set_grad_enabled(from_the_start and differentiate),
         ):
             outputs = inputs.run(model)
-            if silent := [layer_name(model, layer) for layer in layers if layer not in records]:
-                raise RuntimeError(
-                    f"target layer {', '.join(map(repr, silent))} did not run in the forward pass; expected a layer "
-                    "that the model calls in this thread; list_layers shows which do"
-                )
+            recorded = [_record_of(layer, records, model) for layer in layers]
             targets, scores = score(outputs)
-        recorded = [records[layer] for layer in layers]
         found = _gradients(scores, recorded) if differentiate and scores is not None else []
         detached = [
             layer_name(model, layer)
             for layer, *of in zip(layers, *found, strict=True)
             if any(gradient is None for gradient in of)  # `None in of` would ask each tensor whether it equals None
         ]
-        if not detached:
+        if records.overwritten() and not own:
+            own = True
+        # The first layer switched gradients on. Where an ancestor of it switched them off again, as one does that wraps
+        # a part of itself in no_grad, they have to be on from the start.
+        elif (detached or records.cut) and not from_the_start:
+            from_the_start = True
+        else:
             break
-    else:
+        if inputs.pictures._version != version:
+            raise RuntimeError("the model changes its input in place and would have to run again; give it a clone")
+    if detached:
         raise RuntimeError(
             f"the scores do not depend on the output of {', '.join(map(repr, detached))} in a way that can be "
             "differentiated; expected a layer between input and output, no detach(), .numpy(), inference_mode or "
@@ -126,6 +126,22 @@ def observe(
         scores=detach(scores),
         layers=tuple((output, tuple(of)) for output, *of in zip(detach(recorded), *found, strict=True)),
     )
+
+
+def _record_of(layer: nn.Module, records: Records, model: nn.Module) -> Any:
+    """What the layer returned."""
+    if layer not in records.outputs:
+        raise RuntimeError(
+            f"target layer {layer_name(model, layer)!r} did not run in the forward pass; expected a layer that the "
+            "model calls in this thread; list_layers shows which do"
+        )
+    output = records.outputs[layer]
+    if not tensors_in(output):
+        raise ValueError(
+            f"target layer {layer_name(model, layer)!r} gives {describe(output)}, in which no tensor is found; take a "
+            "layer inside it, or make the type known to PyTorch by torch.utils._pytree.register_pytree_node"
+        )
+    return output
 
 
 def _gradients(scores: Tensor, recorded: list[Any]) -> list[list[Any]]:

@@ -6,6 +6,7 @@ Each is undone on exit, whatever happens.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,32 +16,57 @@ from pytorch_grad_cam.undoing import undone_by
 from pytorch_grad_cam.utils.trees import map_tensors, tensors_in
 
 
+@dataclass
+class Records:
+    """What layers returned.
+
+    Attributes:
+        outputs: of each layer that ran, the last output, in the order in which they finished.
+        cut: gradients were switched off again between two of them.
+    """
+
+    outputs: dict[nn.Module, Any] = field(default_factory=dict)
+    cut: bool = False
+    _versions: dict[nn.Module, list[int]] = field(default_factory=dict)
+
+    def add(self, layer: nn.Module, output: Any) -> None:
+        """Take the last output of a layer."""
+        self.outputs.pop(layer, None)
+        self.outputs[layer] = output
+        self._versions[layer] = _versions(output)
+
+    def overwritten(self) -> bool:
+        """Whether an in-place operation went over an output, as where a layer returns what it was given, or keeps."""
+        return any(_versions(output) != self._versions[layer] for layer, output in self.outputs.items())
+
+
 @contextmanager
-def record_outputs(layers: Sequence[nn.Module], *, differentiable: bool = False) -> Iterator[dict[nn.Module, Any]]:
-    """Record what each layer returns while the block runs, in the order in which they finish.
+def record_outputs(
+    layers: Sequence[nn.Module], *, differentiable: bool = False, own: bool = False
+) -> Iterator[Records]:
+    """Record what each layer returns while the block runs.
 
-    A layer that runs several times leaves its last output.
-
-    What goes on to the rest of the model is a clone, so that an in-place operation there cannot change the record.
+    What goes on to the rest of the model is a clone, so that an in-place operation there cannot change the record;
+    with `own` the record is one too, for layers whose output others hold besides.
     With `differentiable`, the first recorded output becomes a leaf of the autograd graph and gradients are switched
     on from there: run the block under `torch.no_grad()` and only the part of the model after the first layer is
     differentiated, whether or not its parameters require gradients.
 
     Only calls from the current thread count, so models may be shared between threads.
     """
-    records: dict[nn.Module, Any] = {}
+    records = Records()
     thread = threading.get_ident()
 
     def record(layer: nn.Module, args: Any, output: Any) -> Any:
         if threading.get_ident() != thread:
             return None
-        if _storages(output) & _storages(args):  # what is done to the layer's input would show in the record
+        if own:
             output = map_tensors(torch.clone, output)
         if differentiable:
+            records.cut |= bool(records.outputs) and not torch.is_grad_enabled()
             torch.set_grad_enabled(True)
             output = map_tensors(_differentiable, output)
-        records.pop(layer, None)
-        records[layer] = output
+        records.add(layer, output)
         return map_tensors(torch.clone, output)
 
     with hooked(layers, record):
@@ -99,8 +125,9 @@ def replace_output(layer: nn.Module, output: Any, call: int = 1) -> Iterator[Non
         yield
 
 
-def _storages(values: Any) -> set[int]:
-    return {t.untyped_storage().data_ptr() for t in tensors_in(values)}
+def _versions(output: Any) -> list[int]:
+    """How often tensors were changed in place; those made in inference mode do not say."""
+    return [0 if tensor.is_inference() else tensor._version for tensor in tensors_in(output)]
 
 
 def _differentiable(tensor: Tensor) -> Tensor:

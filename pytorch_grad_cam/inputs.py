@@ -1,5 +1,6 @@
 """What a model is called with: the pictures that are explained, and whatever else its forward takes."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,7 +50,7 @@ class Inputs:
         try:
             return model(*args, **kwargs)
         except (RuntimeError, ValueError, TypeError) as error:
-            misfits = [] if isinstance(error, torch.OutOfMemoryError) else _misfits(model, self.pictures)
+            misfits = [] if isinstance(error, torch.OutOfMemoryError) else _misfits(model, self.pictures, str(error))
             if not misfits:
                 raise
             raise ValueError(
@@ -62,8 +63,8 @@ class Inputs:
         return replace(self, pictures=pictures)
 
     def clone(self) -> "Inputs":
-        """Pictures of its own, for a model that changes them in place."""
-        return self.with_pictures(self.pictures.clone())
+        """Tensors of its own, for a model that changes them in place."""
+        return self._with_own_arguments().with_pictures(self.pictures.clone())
 
     def image(self, index: int) -> "Inputs":
         """The arguments for one image."""
@@ -74,8 +75,17 @@ class Inputs:
         return self._each(lambda tensor: tensor[indices])
 
     def copies(self, count: int) -> "Inputs":
-        """The arguments for copies of one image, which share their memory."""
-        return self._each(lambda tensor: tensor.expand(count, *tensor.shape[1:]))
+        """The arguments for copies of one image; the pictures share their memory."""
+
+        def expanded(tensor: Tensor) -> Tensor:
+            single = tensor.numel() == 1 and tensor.ndim < 3  # for the image or for all: it is the same for every copy
+            return tensor if single else tensor.expand(count, *tensor.shape[1:])
+
+        return self._each(expanded)._with_own_arguments()
+
+    def _with_own_arguments(self) -> "Inputs":
+        args, kwargs = map_tensors(torch.clone, (self.args, self.kwargs))
+        return replace(self, args=args, kwargs=kwargs)
 
     def _each(self, change: Any) -> "Inputs":
         batch = len(self)
@@ -135,11 +145,12 @@ def _key_of_pictures(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | 
     return "pixel_values" if "pixel_values" in kwargs or len(shaped) != 1 else shaped[0]
 
 
-def _misfits(model: nn.Module, pictures: Tensor) -> list[str]:
-    """What is wrong with the pictures, or the model, if it failed on them; what to do about it."""
+def _misfits(model: nn.Module, pictures: Tensor, said: str) -> list[str]:
+    """What is wrong with the pictures, or the model, that failed on them and said so; what to do about it."""
     misfits = []
     weights = [parameter for parameter in model.parameters() if parameter.is_floating_point()]
-    if weights and not torch.is_autocast_enabled(pictures.device.type) and pictures.dtype != weights[0].dtype:
+    autocast = torch.is_autocast_enabled(pictures.device.type)
+    if weights and not autocast and pictures.dtype != weights[0].dtype and "type" in said:
         misfits.append(f"its weights are {weights[0].dtype}: give the input as input_tensor.to({weights[0].dtype})")
     if any(weight.is_inference() for weight in weights):
         misfits.append(
@@ -149,11 +160,22 @@ def _misfits(model: nn.Module, pictures: Tensor) -> list[str]:
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if first is not None and pictures.ndim == 3:
         misfits.append("the axis of the batch is missing: give input_tensor.unsqueeze(0)")
-    elif first is not None and pictures.ndim == 4 and pictures.shape[1] != first.in_channels == pictures.shape[3]:
-        misfits.append("its channels stand last: give input_tensor.permute(0, 3, 1, 2)")
-    elif first is not None and pictures.ndim == 4 and pictures.shape[1] != first.in_channels:
-        misfits.append(f"it has {pictures.shape[1]} channels, and the model takes {first.in_channels}")
+    elif first is not None and pictures.ndim == 4:
+        misfits += _misfits_of_channels(pictures, first.in_channels, said)
     return misfits
+
+
+def _misfits_of_channels(pictures: Tensor, wanted: int, said: str) -> list[str]:
+    # A convolution names the shape that it got, which may be another than that of the pictures.
+    refused = re.search(r"input(\[.*?\]) to have (\d+) channels", said)
+    if refused and refused[1] != str(list(pictures.shape)):
+        return []
+    wanted = int(refused[2]) if refused else wanted
+    if "channel" not in said or pictures.shape[1] == wanted:
+        return []
+    if pictures.shape[3] == wanted:
+        return ["its channels stand last: give input_tensor.permute(0, 3, 1, 2)"]
+    return [f"it has {pictures.shape[1]} channels, and the model takes {wanted}"]
 
 
 def _at_hand(tensor: Tensor, device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ from pytorch_grad_cam.layer_table import Candidate, Candidates
 from pytorch_grad_cam.modes import held_still
 from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.utils.layouts import Layout, Transform, find_transform, first_tensor
-from pytorch_grad_cam.utils.model_targets import of_first_image, score_outputs
+from pytorch_grad_cam.utils.model_targets import of_first_image, read_once, score_outputs
 from pytorch_grad_cam.utils.trees import tensors_in
 
 logger = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ def list_layers(
     with held_still(model), torch.no_grad():
         inputs = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor")
         found = find_candidates(model, inputs, reshape_transform)
-        measured = _with_gradients(model, inputs, found, targets=targets, needs_scores=False)
+        measured = _with_gradients(model, inputs, found, targets=read_once(targets), needs_scores=False)
         return Candidates(measured, found.unclear, found.attentions)
 
 
@@ -164,12 +164,12 @@ def _with_gradients(
     model: nn.Module, inputs: Inputs, candidates: Sequence[Candidate], *, targets: Any, needs_scores: bool
 ) -> list[Candidate]:
     """The same candidates with the gradients at them, from one forward pass of the first image and one back."""
-    with record_outputs([one.layer for one in candidates], differentiable=True) as outputs, torch.no_grad():
+    with record_outputs([one.layer for one in candidates], differentiable=True) as records, torch.no_grad():
         returned = inputs.image(0).clone().run(model)
         _, scores = score_outputs(returned, of_first_image(targets), 1, needed=needs_scores)
     with torch.enable_grad():
         total = _sum_of_all(returned) if scores is None else scores.sum()
-    recorded = [first_tensor(outputs.get(one.layer)) for one in candidates]
+    recorded = [first_tensor(records.outputs.get(one.layer)) for one in candidates]
     grads = gradients(total, recorded, keep_graph=False)
     norms = [
         None if gradient is None else float(one.transform(gradient).float().norm())

@@ -30,11 +30,12 @@ def first_component(weighted: Tensor) -> Tensor:
     scale = x.abs().amax(dim=(2, 3), keepdim=True)
     x = x.div_(torch.where(scale > 0, scale, 1))
     channels, positions = x.shape[2:]
-    gram = x @ x.mT if channels < positions else x.mT @ x
-    values, vectors = torch.linalg.eigh(torch.where(scale < inf, gram, 0))  # which fails on NaN, for all images
-    component: Tensor = vectors[..., -1]
-    strength = values[..., -1:].clamp(min=0).sqrt()
-    component = (component.unsqueeze(2) @ x).squeeze(2) if channels < positions else component * strength
+    with torch.autocast(x.device.type, enabled=False):  # the caller's would multiply in half precision
+        gram = x @ x.mT if channels < positions else x.mT @ x
+        values, vectors = torch.linalg.eigh(torch.where(scale < inf, gram, 0))  # which fails on NaN, for all images
+        component: Tensor = vectors[..., -1]
+        strength = values[..., -1:].clamp(min=0).sqrt()
+        component = (component.unsqueeze(2) @ x).squeeze(2) if channels < positions else component * strength
     agreement = (component * x.sum(dim=2)).sum(dim=2, keepdim=True)
     # The most it could be, but for rounding: the sum of the eigenvalues is that of all squares.
     most = strength * (channels * values.sum(dim=2, keepdim=True)).clamp(min=0).sqrt()

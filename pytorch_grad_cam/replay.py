@@ -122,11 +122,11 @@ def _record(model: nn.Module, layer: nn.Module, inputs: Inputs) -> tuple[Any, Ta
     thread = threading.get_ident()
     with (
         hooked([layer], count),
-        record_outputs([layer]) as records,
+        record_outputs([layer], own=True) as records,
         _calls_go_through(call, (module for module in model.modules() if module is not model)),
     ):
         inputs.clone().run(model)
-    return records[layer], before, calls
+    return records.outputs[layer], before, calls
 
 
 def _replay(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: Tape, changed: Any, copies: int) -> Any:

@@ -32,7 +32,7 @@ class ScoreCAM(PerturbationCAM):
 
         def score(channels: Tensor) -> Tensor:
             masks = rescale(resize(activations[:, channels], picture.shape[2:]))[0].unsqueeze(1)
-            copies = picture * masks.to(picture.dtype)
+            copies = (picture * masks).to(picture.dtype)
             if copies.device.type == "cpu" and copies.ndim == 4:  # the faster order for convolutions there
                 copies = copies.contiguous(memory_format=torch.channels_last)
             outputs = given.copies(len(channels)).with_pictures(copies).run(self.model)

@@ -49,11 +49,13 @@ class SilencedCopies:
         version = buffer._version
         try:
             yield self._with_tensor(buffer.view(-1, *self._tensor.shape[1:]), copies)
-        finally:
-            if buffer._version == version:
-                buffer.scatter_(1, positions, self._values[channels])
-            else:  # an in-place operation of the model went over it
-                self._buffer = None
+        except BaseException:  # such as one for want of memory, of which this is the largest piece
+            self._buffer = None
+            raise
+        if buffer._version == version:
+            buffer.scatter_(1, positions, self._values[channels])
+        else:  # an in-place operation of the model went over it
+            self._buffer = None
 
     def _with_tensor(self, tensor: Tensor, copies: int) -> Any:
         original = self._leaves[self._index]

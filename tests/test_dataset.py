@@ -22,7 +22,11 @@ from pytorch_grad_cam import (
     XGradCAM,
     explain_dataset,
 )
-from pytorch_grad_cam.utils.model_targets import ClassifierOutputSoftmaxTarget, ClassifierOutputTarget
+from pytorch_grad_cam.utils.model_targets import (
+    BinaryClassifierOutputTarget,
+    ClassifierOutputSoftmaxTarget,
+    ClassifierOutputTarget,
+)
 from pytorch_grad_cam.utils.regions import box_from_map
 
 IMAGES = torch.randn(7, 3, 12, 16, generator=torch.Generator().manual_seed(3))
@@ -347,3 +351,34 @@ def test_a_method_without_a_layer_does_not_take_the_layer_of_another():
     expected = LayerCAM(network)
     np.testing.assert_allclose([r.map for r in results[1::2]], expected(images, 1), atol=1e-6)
     assert automatic.target_layers == expected.target_layers != given.target_layers
+
+
+@pytest.mark.parametrize("names", [("gradcam", "eigencam"), ("eigencam", "gradcam"), ("gradcam", "scorecam")])
+def test_several_methods_of_a_model_that_changes_its_input_in_place(names):
+    class Model(ConvNet):
+        def forward(self, x):
+            return super().forward(x.mul_(3).sub_(1))
+
+    model, images = Model().eval(), torch.randn(3, 3, 12, 16)
+    cams = [METHODS[name](model, "features") for name in names]
+    together = [result.map for result in explain_dataset(cams, [images.clone()], 1)]
+    alone = [cam(images.clone(), 1) for cam in cams]
+    assert np.allclose(together, np.stack(alone, axis=1).reshape(-1, 12, 16), atol=1e-6)
+
+
+def test_a_target_of_the_library_is_for_every_image():
+    class Binary(ConvNet):
+        def forward(self, x):
+            return super().forward(x)[:, :1]
+
+    model, images = Binary().eval(), torch.randn(3, 3, 12, 16)
+    cam = METHODS["gradcam"](model, "features")
+    target = BinaryClassifierOutputTarget(0)
+    found = [result.map for result in explain_dataset(cam, DataLoader(images, batch_size=2), target)]
+    assert np.allclose(found, cam(images, target), atol=1e-6)
+
+
+def test_a_target_that_is_none_is_named_in_a_line(cam):
+    with pytest.raises(TypeError, match="a target is") as raised:
+        list(explain_dataset(cam, [torch.randn(1, 3, 12, 16)], lambda batch: [np.zeros((12, 16, 3)).tolist()]))
+    assert len(str(raised.value)) < 300

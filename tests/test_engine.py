@@ -646,3 +646,96 @@ def test_a_network_without_positions():
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
     with pytest.raises(ValueError, match="Sequential has no layer that keeps positions"):
         GradCAM(model)(torch.randn(1, 3, 2, 2))
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+@pytest.mark.parametrize("way", ["by name", "its own buffer"])
+def test_a_layer_whose_output_others_hold_too(images, method, way):
+    """An in-place operation on what the layer was given by name, or keeps, does not show in the map."""
+
+    class Keeps(nn.Conv2d):
+        def forward(self, x):
+            self.kept = super().forward(x)
+            return self.kept
+
+    class Model(GapNet):
+        def __init__(self):
+            super().__init__()
+            self.drop, self.keeps = nn.Dropout(), Keeps(6, 6, 1)
+            self.inplace = True
+
+        def head(self, x):
+            y = (self.drop(input=x) if way == "by name" else self.keeps(x)).tanh()
+            if self.inplace:
+                (x if way == "by name" else self.keeps.kept).sin_()
+            return super().head(y)
+
+    torch.manual_seed(1)
+    model = Model().eval()
+    layer = model.drop if way == "by name" else model.keeps
+    found = method(model, layer)(images, 1)
+    model.inplace = False
+    assert np.allclose(found, method(model, layer)(images, 1), atol=1e-6)
+
+
+def test_two_layers_of_which_one_stands_in_no_grad(images):
+    """Where a part of the network switches gradients off, every path from the earlier layer still counts."""
+
+    class Stem(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.side = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 5, 1)
+
+        def forward(self, x):
+            with torch.no_grad():
+                y = self.inner(x)
+                return y, self.side(y).relu()
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.late, self.fc = Stem(), nn.Conv2d(6, 5, 3, padding=1), nn.Linear(5, 4)
+
+        def forward(self, x):
+            y, side = self.stem(x)
+            return self.fc((self.late(y.tanh()).sigmoid() + 0.3 * side).mean((2, 3)))
+
+    model = Model().double().eval()
+    x = images.double()
+    y = model.stem.inner(x).detach().requires_grad_()
+    score = model.fc((model.late(y.tanh()).sigmoid() + 0.3 * model.stem.side(y).relu()).mean((2, 3)))[:, 1].sum()
+    (gradient,) = torch.autograd.grad(score, y)
+    for layers in ([model.stem.inner], [model.stem.inner, model.late], [model.late, model.stem.inner]):
+        evidence = {e.layer: e for e in GradCAM(model, layers).explain(x, 1).evidence}
+        assert torch.allclose(evidence[model.stem.inner].gradients[:, 0], gradient, atol=1e-14)
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+@pytest.mark.parametrize("layer", ["features", None])
+def test_targets_that_can_be_read_once(model, images, method, layer):
+    expected = method(model, "features")(images, [0, 1, 2])
+    assert np.array_equal(method(model, "features")(images, (c for c in range(3))), expected)
+    found = method(model, layer)(images, {"a": 0, "b": 1, "c": 2}.values())
+    assert np.array_equal(found, method(model, layer)(images, [0, 1, 2]))
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+def test_a_layer_whose_output_hides_its_tensors(images, method):
+    class Hidden:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+    class Hides(nn.Conv2d):
+        def forward(self, x):
+            return Hidden(super().forward(x))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hides, self.fc = Hides(3, 6, 3), nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.fc(self.hides(x).tensor.relu_().mean((2, 3)))
+
+    with pytest.raises(ValueError, match=r"'hides' gives .*Hidden, in which no tensor is found; take a layer inside"):
+        method(Model().eval(), "hides", reshape_transform=lambda x: x.tensor)(images, 1)

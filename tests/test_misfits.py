@@ -61,3 +61,36 @@ def test_a_model_without_values():
         model = nn.Conv2d(3, 6, 3)
     with pytest.raises(ValueError, match="weights of Conv2d are on the meta device and have no values; load them"):
         METHODS["gradcam"](model)
+
+
+@pytest.mark.parametrize(
+    ("make", "raises"),
+    [
+        (lambda: nn.Linear(5, 4), RuntimeError),  # too few channels there, but the pictures are right
+        (lambda: Complains(), ValueError),
+        (lambda: Lacks(), TypeError),
+    ],
+)
+@pytest.mark.parametrize("change", [lambda x: x, lambda x: x.byte()])
+def test_pictures_are_not_blamed_for_what_else_fails(make, raises, change, images):
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.neck, self.features, self.fc = nn.Conv2d(64, 8, 1), nn.Conv2d(3, 6, 3), make()
+
+        def forward(self, x):
+            return self.fc(self.features(x.float()).mean((2, 3)))
+
+    with pytest.raises(raises) as raised:
+        METHODS["gradcam"](Model().eval(), "features")(change(images))
+    assert "cannot run on an input" not in str(raised.value)
+
+
+class Complains(nn.Module):
+    def forward(self, x):
+        raise ValueError("my own complaint")
+
+
+class Lacks(nn.Module):
+    def forward(self, x, scale):
+        return x * scale

@@ -1,5 +1,8 @@
 """AblationCAM and ScoreCAM: what they run, how often, and in which portions."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +11,7 @@ from torch import nn
 
 from pytorch_grad_cam import METHODS, AblationCAM, ScoreCAM
 from pytorch_grad_cam.perturbation import PerturbationCAM
+from pytorch_grad_cam.silencing import SilencedCopies
 
 methods = pytest.mark.parametrize("method", [m for m in METHODS.values() if issubclass(m, PerturbationCAM)])
 
@@ -281,3 +285,46 @@ def test_ablation_of_a_score_of_zero(model, images):
         model.fc.bias.zero_()
     weights = AblationCAM(model, model.features).explain(images, 1).weights[0]
     assert (weights == 0).all()
+
+
+def test_score_cam_masks_whole_numbers_too(images):
+    class Model(ConvNet):
+        def forward(self, x):
+            return 500 * super().forward(x.float() / 64 - 2)
+
+    model, pictures = Model().eval(), (images * 40 + 128).clamp(0, 255).byte()
+    found = ScoreCAM(model, "features").explain(pictures, 1).weights[0]
+    expected = ScoreCAM(model, "features").explain(pictures.float(), 1).weights[0]
+    assert (found - expected).abs().max() < 0.1 * expected.max()  # the masked copies are rounded to whole numbers
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_a_number_for_all_images_beside_a_single_one(images, method, shape):
+    class Model(ConvNet):
+        def forward(self, x, temperature):
+            return super().forward(x) / temperature
+
+    model = Model().eval()
+    found = method(model, "features", batch_size=5)(images[:1], 1, temperature=torch.full(shape, 2.0))
+    assert np.allclose(found, method(model, "features")(images[:1], 1, temperature=2.0), atol=1e-6)
+
+
+def test_where_memory_runs_out_no_large_buffer_stays(model, images):
+    output = torch.randn(1, 5, 3, 4)
+    copies = SilencedCopies(output, lambda x: x, 0.0)
+    large = []
+
+    def fail():
+        with copies.silenced(torch.arange(5)) as changed:
+            large.append(weakref.ref(changed.untyped_storage()))
+            raise torch.OutOfMemoryError("full")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        fail()
+    gc.collect()
+    assert large[0]() is None
+    with copies.silenced(torch.arange(2)) as changed:
+        assert changed.untyped_storage().nbytes() == 2 * output.nbytes
+        assert torch.equal(changed[1, 0], output[0, 0])
+        assert not changed[1, 1].any()

@@ -7,6 +7,7 @@ import torch
 from pytorch_grad_cam import METHODS
 from pytorch_grad_cam.demo.network import load_network, to_input
 from pytorch_grad_cam.demo.scenes import make_scene
+from pytorch_grad_cam.reductions import first_component
 
 LAYER = "conv5"
 SCENES = [make_scene(seed) for seed in range(2)]
@@ -80,3 +81,14 @@ def test_one_image_expanded_to_a_batch(method):
     model = load_network().double()
     expected = explain(method, model, IMAGES[:1].double().repeat(2, 1, 1, 1))
     assert np.allclose(explain(method, model, IMAGES[:1].double().expand(2, -1, -1, -1)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_library_computes_in_float32_under_autocast(dtype):
+    """Only the model is the caller's to run in half precision: a Gram matrix of 512 x 512 positions would overflow."""
+    weighted = torch.randn(1, 2, 3, 32, 32).sign() * torch.tensor([1.0, 2.0, 3.0]).view(3, 1, 1)
+    weighted = weighted.repeat(1, 1, 1, 16, 16)
+    for shape in (weighted, weighted[..., :1, :2].contiguous()):
+        expected = first_component(shape)
+        with torch.autocast("cpu", dtype):
+            assert torch.equal(first_component(shape), expected)

@@ -11,7 +11,7 @@ import torchvision
 from tiny_networks import ConvNet, GapNet, Network
 from torch import nn
 
-from pytorch_grad_cam import METHODS, AblationCAM
+from pytorch_grad_cam import METHODS, AblationCAM, list_layers
 from pytorch_grad_cam.inputs import prepare_inputs
 from pytorch_grad_cam.replay import Tail
 from pytorch_grad_cam.silencing import SilencedCopies
@@ -380,3 +380,25 @@ def test_a_forward_set_on_the_instance_is_kept(images):
     ablation(model, model.features, images, 1)
     assert model.features[1].forward is patched
     assert "forward" not in vars(model.features[0])
+
+
+@pytest.mark.parametrize("method", METHODS.values())
+@pytest.mark.parametrize("layer", ["features", None])
+def test_a_model_that_changes_another_argument_in_place(images, method, layer):
+    """It is changed once for a call, whatever runs besides, and each run sees it as it was given."""
+
+    class Model(ConvNet):
+        def forward(self, x, mask):
+            return super().forward(x * mask.mul_(2).sub_(1))
+
+    model = Model().double().eval()
+    masks = (images[:, :1] > 0).double()
+    given = masks.clone()
+    found = method(model, layer)(images.double(), 1, mask=given)
+    assert torch.equal(given, masks if method(model).runs_again else 2 * masks - 1)
+    plain = method(ConvNet().double().eval(), layer)
+    plain.model.load_state_dict(model.state_dict())
+    assert np.allclose(found, plain(images.double() * (2 * masks - 1), 1), atol=1e-4)
+    given = masks.clone()
+    list_layers(model, images.double(), mask=given)
+    assert torch.equal(given, masks)

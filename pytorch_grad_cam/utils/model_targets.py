@@ -136,6 +136,15 @@ class FasterRCNNBoxScoreTarget:
         return total
 
 
+TARGETS = (
+    ClassifierOutputTarget,
+    BinaryClassifierOutputTarget,
+    SemanticSegmentationTarget,
+    FasterRCNNBoxScoreTarget,
+)
+"""The classes of targets of maps, by which one is told from other functions."""
+
+
 @dataclass(frozen=True)
 class Targets:
     """B x K targets.
@@ -224,6 +233,12 @@ def score_outputs(outputs: Any, targets: Any, batch: int, *, needed: bool) -> tu
     return resolved, resolved.scores(outputs)
 
 
+def read_once(targets: Any) -> Any:
+    """Targets in any spelling; those of an iterable that is no sequence, such as a generator, as a list."""
+    at_hand = isinstance(targets, Sequence | Tensor | np.ndarray | Targets) or callable(targets)
+    return targets if at_hand or not isinstance(targets, Iterable) else list(targets)
+
+
 def of_first_image(targets: Any) -> Any:
     """The targets of the first image of a batch, in any spelling, as a batch of one."""
     if isinstance(targets, Targets):
@@ -287,7 +302,8 @@ def _target(target: Any) -> Target:
         return ClassifierOutputTarget(target)
     except TypeError:
         raise TypeError(
-            f"a target is {target!r}, expected a class index or a callable that maps one image's output to a scalar"
+            f"a target is {target!r:.100}, expected a class index or a callable that maps one image's output "
+            "to a scalar"
         ) from None
 
 
