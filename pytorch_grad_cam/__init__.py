@@ -1,6 +1,7 @@
 """Class Activation Maps: which pixels made a vision network decide."""
 
 from pytorch_grad_cam.ablation_cam import AblationCAM
+from pytorch_grad_cam.ablation_layer import AblationLayer, AblationLayerFasterRCNN, AblationLayerVit  # noqa: F401
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.blank_maps import BlankMapWarning
 from pytorch_grad_cam.dataset import ImageResult, explain_dataset
@@ -13,6 +14,20 @@ from pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
 from pytorch_grad_cam.guided_backprop import GuidedBackpropReLUModel
 from pytorch_grad_cam.layer_cam import LayerCAM
 from pytorch_grad_cam.layer_choice import list_layers
+from pytorch_grad_cam.not_here import (  # noqa: F401
+    FEM,
+    KPCA_CAM,
+    SESS,
+    DeepFeatureFactorization,
+    FinerCAM,
+    FullGrad,
+    GradCAMElementWise,
+    HiResCAM,
+    RandomCAM,
+    RefineCAM,
+    SegEigenCAM,
+    ShapleyCAM,
+)
 from pytorch_grad_cam.score_cam import ScoreCAM
 from pytorch_grad_cam.xgrad_cam import XGradCAM
 

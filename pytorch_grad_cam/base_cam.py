@@ -86,7 +86,10 @@ class BaseCAM:
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """How much each channel counts: (B, K, C, 1, 1) or (B, K, C, *S), axes of 1 where they do not differ."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must override channel_weights(evidence); get_cam_weights of grad-cam 1.x is not "
+            "called"
+        )
 
     def __call__(
         self,

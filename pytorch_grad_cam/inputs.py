@@ -120,7 +120,8 @@ def prepare_inputs(given: Any, forward_kwargs: Mapping[str, Any], model: nn.Modu
     key = _key_of_pictures(args, kwargs)
     pictures = args[0] if isinstance(key, int) else kwargs.get(key)
     if not isinstance(pictures, Tensor):
-        found = describe(given) if given is not None else f"nothing, and {describe(kwargs)} by name"
+        by_name = f", and {describe(kwargs)} by name" if kwargs else ""
+        found = describe(given) if given is not None else f"nothing{by_name}"
         raise TypeError(
             f"{name} is {found}, expected a torch.Tensor (B, C, H, W), a tuple of arguments that begins with one, or a "
             "dict of named arguments with `pixel_values`"
@@ -159,7 +160,9 @@ def _misfits(model: nn.Module, pictures: Tensor, said: str) -> list[str]:
         )
     first = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if first is not None and pictures.ndim == 3:
-        misfits.append("the axis of the batch is missing: give input_tensor.unsqueeze(0)")
+        misfits.append(
+            "the axis of the batch is missing: give input_tensor.unsqueeze(0), or torch.stack(pictures) of several"
+        )
     elif first is not None and pictures.ndim == 4:
         misfits += _misfits_of_channels(pictures, first.in_channels, said)
     return misfits

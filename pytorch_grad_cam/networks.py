@@ -74,7 +74,9 @@ class Preset:
         spans = []
         for whole, side, crop in zip(size, resized[::-1], self.crop[::-1], strict=True):
             start = round((side - crop) / 2)
-            spans.append([round(min(max(edge / side, 0), 1) * whole) for edge in (start, start + crop)])
+            first, last = (round(min(max(edge / side, 0), 1) * whole) for edge in (start, start + crop))
+            first = min(first, whole - 1)  # of a narrow picture it saw less than one pixel
+            spans.append((first, max(last, first + 1)))
         (x0, x1), (y0, y1) = spans
         return x0, y0, x1, y1
 

@@ -12,6 +12,7 @@ from tiny_networks import ConvNet, GapNet, Tokens
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+import pytorch_grad_cam
 from pytorch_grad_cam import METHODS, EigenCAM, GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
@@ -188,7 +189,7 @@ def test_errors_about_targets(model, images):
         cam(images, ClassifierOutputTarget)
     assert same(cam(images, range(3)), cam(images, [0, 1, 2]))
     with pytest.raises(
-        ValueError, match=r"returned a tensor \(4,\) for an output of a tensor \(4,\), expected one number"
+        ValueError, match=r"returned a tensor \(4,\) for an output of a tensor \(4,\), expected a tensor of one"
     ):
         cam(images, lambda scores: scores)
     with pytest.raises(TypeError, match="targets and target_category are the same argument"):
@@ -739,3 +740,32 @@ def test_a_layer_whose_output_hides_its_tensors(images, method):
 
     with pytest.raises(ValueError, match=r"'hides' gives .*Hidden, in which no tensor is found; take a layer inside"):
         method(Model().eval(), "hides", reshape_transform=lambda x: x.tensor)(images, 1)
+
+
+def test_a_container_that_is_called(images):
+    """As the backbone of torchvision's segmentation models, which returns its stages by name."""
+
+    class Backbone(nn.ModuleDict):
+        def forward(self, x):
+            return {"high": self["conv"](x)}
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.backbone, self.fc = Backbone({"conv": nn.Conv2d(3, 6, 3)}), nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.fc(self.backbone(x)["high"].mean((2, 3)))
+
+    model = Model().eval()
+    found = GradCAM(model, model.backbone, reshape_transform=lambda out: out["high"])(images, 1)
+    assert np.array_equal(found, GradCAM(model, model.backbone["conv"])(images, 1))
+
+
+def test_a_subclass_that_overrides_nothing(model, images):
+    class Old(pytorch_grad_cam.BaseCAM):
+        def get_cam_weights(self, *_):
+            return np.ones((3, 5))
+
+    with pytest.raises(NotImplementedError, match=r"Old must override channel_weights\(evidence\); get_cam_weights"):
+        Old(model, "features")(images)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data
 
 from pytorch_grad_cam.utils.image import (
@@ -96,12 +97,25 @@ def test_preprocess_equals_torchvision(photograph):
 
 
 def test_preprocess_errors(photograph):
-    with pytest.raises(ValueError, match="mean has shape .2,., expected one value for each of 3 channels"):
+    with pytest.raises(ValueError, match=r"mean and std have shapes \(2,\) and \(3,\), expected one value for each"):
         preprocess_image(photograph, mean=[0.5, 0.5])
+    with pytest.raises(ValueError, match=r"img has shape \(300, 451, 3\), expected \(H, W, 1\)"):
+        preprocess_image(photograph, mean=[0.5], std=[0.5])
     with pytest.raises(ValueError, match="std is .*expected values above 0"):
         preprocess_image(photograph, std=[0.5, 0, 0.5])
-    with pytest.raises(ValueError, match="img lies in"):
+    with pytest.raises(ValueError, match="img lies in .* divide 8-bit values by 255"):
         preprocess_image(photograph * 255)
+    with pytest.raises(ValueError, match="img lies in .* it may be normalised already"):
+        show_cam_on_image(photograph - 1, photograph[..., 0])
+
+
+def test_preprocess_takes_pictures_of_pil_and_grey_ones(photograph):
+    picture = Image.fromarray(np.uint8(255 * photograph))
+    assert torch.equal(preprocess_image(picture), preprocess_image(np.asarray(picture)))
+    grey = picture.convert("L")
+    expected = torch.tensor((np.asarray(grey)[None, None] / np.float32(255) - np.float32(0.25)) / np.float32(0.5))
+    for image in (grey, np.asarray(grey), np.asarray(grey)[..., None]):
+        assert torch.equal(preprocess_image(image, [0.25], [0.5]), expected)
 
 
 def test_deprocess_puts_the_mean_at_mid_grey():

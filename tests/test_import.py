@@ -34,3 +34,19 @@ def test_each_method_stands_in_the_module_that_bears_its_name():
         assert getattr(pytorch_grad_cam, method.__name__) is method
         assert method.__name__ in pytorch_grad_cam.__all__
         assert method.__module__.removeprefix("pytorch_grad_cam.").replace("_", "") == method.__name__.lower()
+
+
+def test_what_the_well_known_package_has_more_can_be_imported_and_says_so_when_used():
+    from pytorch_grad_cam import (  # noqa: F401
+        AblationCAM,
+        EigenCAM,
+        FullGrad,
+        GradCAM,
+        GradCAMPlusPlus,
+        HiResCAM,
+        ScoreCAM,
+        XGradCAM,
+    )
+
+    with pytest.raises(NotImplementedError, match="FullGrad of grad-cam 1.x is not in this library; it has"):
+        FullGrad(model=None, target_layers=[])

@@ -12,6 +12,7 @@ from torch import nn
 from pytorch_grad_cam import METHODS, GradCAM
 from pytorch_grad_cam.utils.layouts import Layout, find_layout, find_transform
 from pytorch_grad_cam.utils.reshape_transforms import (
+    fasterrcnn_reshape_transform,
     swinT_reshape_transform,
     tokens_to_grid,
     vit_reshape_transform,
@@ -350,3 +351,13 @@ def test_more_channels_than_pixels_are_no_positions():
 def test_a_series_of_one_position_is_no_series_of_its_channels():
     with pytest.raises(ValueError, match="more than one position"):
         GradCAM(nn.Sequential(nn.Conv1d(3, 26, 4), nn.ReLU(), nn.Flatten()), "1")(torch.randn(2, 3, 4))
+
+
+def test_a_feature_pyramid_as_one_layer():
+    levels = {"0": torch.randn(2, 3, 8, 12), "1": torch.randn(2, 3, 4, 6), "pool": torch.randn(2, 3, 2, 3)}
+    found = fasterrcnn_reshape_transform(levels)
+    assert found.shape == (2, 9, 2, 3)
+    assert torch.equal(found[:, 6:], levels["pool"].abs())
+    # 2 x 2 positions of which the middle falls between all four.
+    expected = torch.nn.functional.avg_pool2d(levels["1"].abs(), 2)
+    assert torch.allclose(found[:, 3:6], expected)

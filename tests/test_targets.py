@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from tiny_networks import ConvNet
+from torch import nn
 
+from pytorch_grad_cam import METHODS
 from pytorch_grad_cam.utils.model_targets import (
     BinaryClassifierOutputTarget,
     ClassifierOutputReST,
@@ -52,3 +55,54 @@ def test_target_of_a_detector():
     assert target({"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}) == 0
     resolved = resolve_targets(target, [output, output], 2)
     assert resolved.scores([output, output]).shape == (2, 1)
+
+
+class Heads(ConvNet):
+    """Classes of two kinds, in whatever structure."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.second = nn.Linear(7, 6)
+        self.make = make
+
+    def head(self, x):
+        pooled = self.mix(self.relu(x)).sigmoid()
+        mean = pooled.flatten(2).mean(2)
+        return self.make(self.fc(mean), self.second(mean), pooled)
+
+
+@pytest.mark.parametrize(
+    ("make", "target"),
+    [
+        (lambda a, b, _: (a, b), lambda out: out[1][5]),
+        (lambda a, b, _: [a, b], lambda out: out[1][5]),
+        (lambda a, b, _: {"age": a, "sex": b}, lambda out: out["sex"][5]),
+        (lambda a, b, maps: ((b, a), [maps]), lambda out: out[0][0][5]),
+        (lambda a, b, _: b, lambda out: out[5]),
+        (lambda a, b, maps: (maps, b), lambda out: out[5]),  # the only scores
+        (lambda a, b, _: {"logits": b, "other": a}, lambda out: out[5]),
+    ],
+)
+@pytest.mark.parametrize("name", ["gradcam", "eigencam", "ablationcam", "scorecam"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_callable_is_given_what_the_model_returned_for_its_image(make, target, name, count, images):
+    model = Heads(make).eval()
+    found = METHODS[name](model, "features").explain(images[:count], target)
+    model.make = lambda a, b, _: b
+    expected = METHODS[name](model, "features").explain(images[:count], 5)
+    assert torch.allclose(found.scores, expected.scores, atol=1e-6)
+    assert torch.allclose(found.maps, expected.maps, atol=1e-5)
+
+
+def test_a_class_is_one_of_the_first_scores_in_a_tuple(images):
+    model = Heads(lambda a, b, _: (a, b)).eval()
+    for target in (3, ClassifierOutputTarget(3)):
+        found = METHODS["gradcam"](model, "features").explain(images, target)
+        assert torch.equal(found.scores[:, 0], model(images)[0][:, 3].detach())
+    found = METHODS["gradcam"](model, "features").explain(images, ClassifierOutputSoftmaxTarget(3))
+    assert torch.allclose(found.scores[:, 0], model(images)[0].softmax(1)[:, 3].detach())
+
+
+def test_a_target_that_returns_a_plain_number(model, images):
+    with pytest.raises(ValueError, match="a value of type float .* expected a tensor of one number, which can be"):
+        METHODS["gradcam"](model, "features")(images, lambda out: out[0].item())

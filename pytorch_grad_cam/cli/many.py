@@ -35,7 +35,8 @@ def explain_pictures(options: argparse.Namespace, prog: str) -> tuple[str, int]:
         check_writable(options.output_dir)
         device = _device_of_rank(options.device, ranks)
         root, paths = ranks.from_first(lambda: find_pictures(options.image_path, options.output_dir))
-        network = choose_network(options, prog)
+        # A table of what another network says of photographs would look like one of what was asked for.
+        network = choose_network(options, prog, or_demo=False)
         job = Job(
             root=root,
             paths=paths,
@@ -43,7 +44,7 @@ def explain_pictures(options: argparse.Namespace, prog: str) -> tuple[str, int]:
             network=network,
             weights=options.weights,
             device=device,
-            methods=options.methods or [options.method],
+            methods=list(dict.fromkeys(options.methods or [options.method])),
             layers=options.target_layer,
             classes=list(dict.fromkeys(network.class_index(text) for text in options.category or ())),
             aug_smooth=options.aug_smooth,
@@ -68,6 +69,8 @@ def explain_pictures(options: argparse.Namespace, prog: str) -> tuple[str, int]:
         return "", 0
     code = int(any(row["error"] for row in rows))
     written = [job.output_dir / "results.csv", job.output_dir / "results.jsonl"]
+    page = job.output_dir / "report.html"
+    older = page.exists() and not options.report
     if options.report:
         written.append(write_report(job.output_dir, root))
     failed = {row["path"]: row["error"] for row in rows if row["error"]}
@@ -79,6 +82,7 @@ def explain_pictures(options: argparse.Namespace, prog: str) -> tuple[str, int]:
         *(("failed", f"{path}: {error}") for path, error in list(failed.items())[:SHOWN]),
         *[("failed", f"{len(failed) - SHOWN} more: see the table")][: len(failed) > SHOWN],
         *(("wrote", str(path)) for path in written),
+        *[("left", f"{page}, of an earlier run; --report writes it again")][:older],
     ]
     return as_lines(lines), code
 

@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--image-path",
         metavar="PATH",
         nargs="+",
+        action="extend",
         help="a picture of any kind (default: the bundled scene); or folders, globs such as 'photos/**/*.jpg' in "
         "quotes, and several pictures, for a table of all of them",
     )
@@ -91,6 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--methods",
         metavar="METHOD,...",
         type=_methods,
+        action="extend",
         help="several of them, for a table; those that weight by gradients at the same layer share one forward pass",
     )
     how.add_argument(

@@ -54,15 +54,17 @@ def check_writable(directory: Path) -> None:
         raise UsageError(f"cannot write to {str(directory)!r}: no permission to write in {str(existing)!r}")
 
 
-def choose_network(options: argparse.Namespace, prog: str) -> Network:
-    """The network that is asked for, or the bundled one where that which is taken for photographs cannot be had."""
+def choose_network(options: argparse.Namespace, prog: str, *, or_demo: bool = True) -> Network:
+    """The network that is asked for; or the bundled one where that which is taken for photographs cannot be had."""
     try:
         default = "demo" if options.image_path is None else "resnet50"
         return load_network(default if options.model is None else options.model, options.weights)
     except DownloadError as error:
+        advice = "to choose the network: --model NAME, --weights FILE or --weights random"
         if options.model is not None:
             raise
-        advice = "to choose the network: --model NAME, --weights FILE or --weights random"
+        if not or_demo:
+            raise UsageError(f"{error}; {advice}") from error
         warning = f"{prog}: warning: {error}; using the bundled network of pictograms instead; {advice}"
         print(" ".join(warning.split()), file=sys.stderr)
         return load_network("demo")

@@ -41,7 +41,8 @@ def _resolve(model: nn.Module, entry: TargetLayer) -> nn.Module:
         return _by_name(model, entry)
     if not isinstance(entry, nn.Module):
         raise TypeError(f"a target layer is {type(entry).__name__}, expected a module or a name such as 'layer4.-1'")
-    if isinstance(entry, nn.ModuleList | nn.ModuleDict):
+    # A subclass of them may be called: the backbone of torchvision's segmentation models is one.
+    if isinstance(entry, nn.ModuleList | nn.ModuleDict) and type(entry).forward is nn.ModuleList.forward:
         raise ValueError(f"target layer {type(entry).__name__} is never called itself; give one of its modules")
     if not any(module is entry for module in model.modules()):
         same = [name for name, module in model.named_modules() if type(module) is type(entry)]

@@ -53,22 +53,25 @@ def preprocess_image(
     """A picture as input of a network: `(img - mean) / std`, channels first.
 
     Args:
-        img: RGB (H, W, 3), uint8 in [0, 255] or floating point in [0, 1].
+        img: (H, W, C), RGB as a rule, uint8 in [0, 255] or floating point in [0, 1]; or a picture of PIL.
         mean: one value per channel, in units of [0, 1].
         std: one value per channel, in units of [0, 1].
 
     Returns:
-        float32 (1, 3, H, W)
+        float32 (1, C, H, W)
 
     Raises:
         TypeError: if img is no array of uint8 or floating point.
         ValueError: if its shape or range is another one, or mean and std do not have one value per channel.
     """
-    picture = torch.from_numpy(_unit_range(img, "img").astype(np.float32)).permute(2, 0, 1)
     statistics = [torch.tensor(np.asarray(values, np.float32)) for values in (mean, std)]
-    for name, values in zip(("mean", "std"), statistics, strict=True):
-        if values.shape != (3,):
-            raise ValueError(f"{name} has shape {tuple(values.shape)}, expected one value for each of 3 channels")
+    if not statistics[0].shape == statistics[1].shape == (len(mean),):
+        shapes = " and ".join(str(tuple(values.shape)) for values in statistics)
+        raise ValueError(f"mean and std have shapes {shapes}, expected one value for each channel in both")
+    pixels = np.asarray(img)
+    if pixels.ndim == 2 and len(mean) == 1:  # a grey picture, as PIL gives it
+        pixels = pixels[..., None]
+    picture = torch.from_numpy(_unit_range(pixels, "img", len(mean)).astype(np.float32)).permute(2, 0, 1)
     if not (statistics[1] > 0).all():
         raise ValueError(f"std is {list(std)}, expected values above 0")
     return ((picture - statistics[0][:, None, None]) / statistics[1][:, None, None]).contiguous().unsqueeze(0)
@@ -140,17 +143,17 @@ def show_cam_on_image(
     return (255 * (blend / (blend.max() or 1))).astype(np.uint8)
 
 
-def _unit_range(img: NDArray[Any], name: str) -> NDArray[np.floating[Any]]:
-    """A colour picture (H, W, 3) in [0, 1]; uint8 is divided by 255."""
+def _unit_range(img: NDArray[Any], name: str, channels: int = 3) -> NDArray[np.floating[Any]]:
+    """A picture (H, W, C) in [0, 1]; uint8 is divided by 255."""
     if not isinstance(img, np.ndarray) or not (img.dtype == np.uint8 or np.issubdtype(img.dtype, np.floating)):
         given = f"an array of {img.dtype}" if isinstance(img, np.ndarray) else type(img).__name__
         raise TypeError(f"{name} is {given}, expected a NumPy array of uint8 or floating point")
-    if img.ndim != 3 or img.shape[2] != 3 or not img.size:
-        hint = "; channels come last: img.transpose(1, 2, 0)" if img.ndim == 3 and img.shape[0] == 3 else ""
-        raise ValueError(f"{name} has shape {img.shape}, expected (H, W, 3){hint}")
+    if img.ndim != 3 or img.shape[2] != channels or not img.size:
+        hint = "; channels come last: img.transpose(1, 2, 0)" if img.ndim == 3 and img.shape[0] == channels else ""
+        raise ValueError(f"{name} has shape {img.shape}, expected (H, W, {channels}){hint}")
     if img.dtype == np.uint8:
         return img.astype(np.float32) / 255
-    _check_unit_range(img, name, "; divide 8-bit values by 255")
+    _check_unit_range(img, name, "; divide 8-bit values by 255" if img.min() >= 0 else "; it may be normalised already")
     return img
 
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import index
+from operator import index, itemgetter
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from pytorch_grad_cam.utils.trees import map_tensors, tensors_in
 
 Target = Callable[[Any], Tensor]
 
@@ -159,13 +161,15 @@ class Targets:
 
     def scores(self, outputs: Any) -> Tensor:
         """The scalars (B, K) that the targets make of a model's output for the B images."""
-        images = per_image(outputs, len(self.rows))
-        if isinstance(images, Tensor) and images.ndim == 2 and (classes := self.classes) is not None:
+        of_classes = class_scores(outputs, len(self.rows))
+        if of_classes is not None and (classes := self.classes) is not None:
             # Each says so if there is no such class.
-            columns = [ClassifierOutputTarget(category)(images) for category in {c for row in classes for c in row}]
+            columns = [ClassifierOutputTarget(category)(of_classes) for category in {c for row in classes for c in row}]
             if len(columns) == 1:
                 return torch.stack(columns * len(classes[0]), dim=1)
-            return images.gather(1, torch.tensor(classes, device=images.device))
+            return of_classes.gather(1, torch.tensor(classes, device=of_classes.device))
+        about_classes = all(isinstance(target, ClassifierOutputTarget) for row in self.rows for target in row)
+        images = of_classes if about_classes and of_classes is not None else per_image(outputs, len(self.rows))
         rows = zip(self.rows, images, strict=True)
         return torch.stack([torch.stack([_scalar(target, image) for target in row]) for row, image in rows])
 
@@ -256,17 +260,25 @@ def class_scores(outputs: Any, batch: int) -> Tensor | None:
 def per_image(outputs: Any, batch: int) -> Tensor | Sequence[Any]:
     """What a model returned, image by image: a tensor (B, ...), or a list of B.
 
+    Of a tuple with one tensor (B, N), of `.logits` and of the entries that classifiers of a dict have, that tensor; of
+    all else the image's part of each tensor, in the structure that the model returned.
+
     Raises:
         TypeError: if it cannot be told apart.
     """
     scores = _scores_tensor(outputs)
-    if scores is not None and scores.ndim and len(scores) == batch:
+    several_heads = isinstance(outputs, list | tuple) and len(_tables(outputs)) > 1
+    if scores is not None and not several_heads and scores.ndim and len(scores) == batch:
         return scores
     if isinstance(outputs, list | tuple) and len(outputs) == batch and not isinstance(outputs[0], Tensor):
         return outputs  # a detector: one dict for each image
+    tensors = tensors_in(outputs)
+    if tensors and all(tensor.ndim and len(tensor) == batch for tensor in tensors):
+        return [map_tensors(itemgetter(image), outputs) for image in range(batch)]
     raise TypeError(
         f"the model returned {describe(outputs)} for {batch} images; expected a tensor (B, ...), a field `logits` or "
-        "`out`, a tuple with a tensor (B, N), or a list of one output for each image"
+        "`out`, tensors (B, ...) in any structure, or a list of one output for each image; wrap the model in a module "
+        "that returns one of them"
     )
 
 
@@ -287,10 +299,14 @@ def _scores_tensor(outputs: Any) -> Tensor | None:
     if isinstance(outputs, Mapping):
         found = [outputs[name] for name in ("logits", "logits_per_image", "out") if name in outputs]
     elif isinstance(outputs, list | tuple):
-        found = [field for field in outputs if isinstance(field, Tensor) and field.ndim == 2]
+        found = _tables(outputs)
     else:
         found = [getattr(outputs, "logits", None)]
     return next((field for field in found if isinstance(field, Tensor)), None)
+
+
+def _tables(outputs: Sequence[Any]) -> list[Tensor]:
+    return [field for field in outputs if isinstance(field, Tensor) and field.ndim == 2]
 
 
 def _target(target: Any) -> Target:
@@ -311,7 +327,7 @@ def _scalar(target: Target, image: Any) -> Tensor:
     score = target(image)
     if not isinstance(score, Tensor) or score.numel() != 1:
         raise ValueError(
-            f"target {target!r} returned {describe(score)} for an output of {describe(image)}, expected one number; "
-            "a target maps one image's output to a scalar"
+            f"target {target!r} returned {describe(score)} for an output of {describe(image)}, expected a tensor of "
+            "one number, which can be differentiated; a target maps one image's output to it"
         )
     return score.reshape(())

@@ -1,10 +1,13 @@
 """Ready-made transforms from tokens to activations (B, C, *S), for layouts that are not recognised by themselves."""
 
+from collections.abc import Mapping
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from pytorch_grad_cam.utils.image import resize
 from pytorch_grad_cam.utils.layouts import Layout, Transform, first_tensor
 from pytorch_grad_cam.utils.model_targets import describe
 
@@ -45,6 +48,15 @@ def tokens_to_grid(*grid: int, prefix: int = 0) -> Transform:
 def vit_reshape_transform(tensor: Tensor, height: int = 14, width: int = 14) -> Tensor:
     """Tokens of a ViT with one class token, (B, 1 + height * width, C), to (B, C, height, width)."""
     return tokens_to_grid(height, width, prefix=1)(tensor)
+
+
+def fasterrcnn_reshape_transform(x: Mapping[str, Tensor]) -> Tensor:
+    """The levels of a feature pyramid, {name: (B, C, H_l, W_l)}, as one: (B, L * C, H, W) of the level "pool".
+
+    Magnitudes, resized: the levels differ in scale, and their signs mean nothing there.
+    """
+    size = x["pool"].shape[2:]
+    return torch.cat([resize(level.abs(), size) for level in x.values()], dim=1)
 
 
 def swinT_reshape_transform(tensor: Tensor, height: int = 7, width: int = 7) -> Tensor:  # noqa: N802 its known name
