@@ -21,3 +21,20 @@ def model():
 @pytest.fixture
 def images():
     return torch.randn(3, 3, 12, 16)
+
+
+@pytest.fixture
+def offline(tmp_path, monkeypatch):
+    """No weights downloaded before, and a network on which nobody answers."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    use_proxy(monkeypatch, "http://127.0.0.1:9")
+
+
+def use_proxy(monkeypatch, address):
+    """Have all downloads go through a proxy."""
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, address)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("urllib.request._opener", None)  # it remembers the proxy of the first call

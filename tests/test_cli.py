@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from conftest import use_proxy
 from PIL import Image
 
 from pytorch_grad_cam import METHODS, GradCAM, GuidedBackpropReLUModel, list_layers
@@ -65,22 +66,6 @@ def refused(cli):
         return result.err
 
     return run
-
-
-@pytest.fixture
-def offline(tmp_path, monkeypatch):
-    """No weights downloaded before, and a network on which nobody answers."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
-    _use_proxy(monkeypatch, "http://127.0.0.1:9")
-
-
-def _use_proxy(monkeypatch, address):
-    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
-        monkeypatch.setenv(name, address)
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("urllib.request._opener", None)  # it remembers the proxy of the first call
 
 
 @pytest.fixture
@@ -598,7 +583,7 @@ def test_timm_model_without_weights(refused):
 def test_a_network_that_swallows_everything_does_not_hang(cli, offline, monkeypatch, photograph):
     monkeypatch.setattr("pytorch_grad_cam.networks.TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        _use_proxy(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
+        use_proxy(monkeypatch, f"http://127.0.0.1:{silent.getsockname()[1]}")
         result = cli("--image-path", photograph)
     assert result.code == 0
     assert "timed out" in result.err.splitlines()[0]

@@ -566,8 +566,8 @@ def wild(tmp_path_factory):
     return root
 
 
-def start(root, output, *extra, launcher=(), **options):
-    command = [sys.executable, *launcher, ROOT / "cam.py", "--image-path", "photos", "--model", "demo"]
+def start(root, output, *extra, pictures="photos", launcher=(), **options):
+    command = [sys.executable, *launcher, ROOT / "cam.py", "--image-path", pictures, "--model", "demo"]
     command += ["--methods", "gradcam,layercam", "--output-dir", output, "--batch-size", "8", "--workers", "1", *extra]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **options}
@@ -699,7 +699,41 @@ def test_a_killed_process_leaves_a_run_that_resume_completes(wild):
 
 
 def test_bad_usage_of_two_processes_is_one_line(wild):
-    process = start(wild, "nothing", "--image-path", "photos/nothing*", launcher=TORCHRUN)
+    process = start(wild, "nothing", pictures="photos/nothing*", launcher=TORCHRUN)
     _, err = process.communicate(timeout=120)
     assert len(re.findall("cam.py: error: ", err)) == 1
     assert not (wild / "nothing").exists()
+
+
+def test_narrow_pictures_of_which_the_network_saw_less_than_a_pixel(cli):
+    for width, height in ((1, 8), (300, 1), (1, 3000)):
+        Image.new("RGB", (width, height), "red").save(f"{width}.{height}.png")
+    done = cli("--image-path", ".", *DEMO, "--whole-picture")
+    assert [row["error"] for row in done.rows] == [None] * 3
+    for path in Path().glob("*.png"):
+        with Image.open(done.folder / f"{path.name}.gradcam.jpg") as shown:
+            assert ".".join(map(str, shown.size)) == path.stem
+        one = cli("--image-path", path, *DEMO[:2], "--whole-picture", output="one")
+        assert one.code == 0
+
+
+def test_a_folder_is_not_explained_by_another_network(cli, photos, offline):
+    done = cli("--image-path", photos, "--workers", "0")
+    assert done.code == 2
+    assert done.rows is None
+    assert "cannot load the pretrained weights of resnet50" in done.err
+    assert "to choose the network: --model NAME, --weights FILE" in done.err
+    assert "\n" not in done.err.strip()
+
+
+def test_paths_and_methods_that_are_given_again_add_up(cli, photos):
+    first, second, *_ = sorted(photos.rglob("*.png"))
+    done = cli("--image-path", first, "--image-path", second, "--methods", "gradcam", "--methods", "layercam", *DEMO)
+    assert len({row["path"] for row in done.rows}) == 2
+    assert {row["method"] for row in done.rows} == {"gradcam", "layercam"}
+
+
+def test_a_report_of_an_earlier_run_is_named(cli, photos):
+    assert "left" not in cli("--image-path", photos, *DEMO, "--report").out
+    assert "report.html, of an earlier run; --report writes it again" in cli("--image-path", photos, *DEMO).out
+    assert "left" not in cli("--image-path", photos, *DEMO, "--report").out
