@@ -253,32 +253,31 @@ def explain_together(
     Takes and raises what `BaseCAM.explain` does, and warns of nothing.
     """
     targets = read_once(targets)
-    done: list[tuple[BaseCAM, Any, Explanation]] = []
+    explanations: list[Explanation] = []
+    seen: dict[Any, Explanation] = {}
     for cam in cams:
-        asked = cam.target_layers  # None is chosen in the run, and kept
-        shared = (seen for other, of, seen in done if not aug_smooth and _see_the_same(other, of, cam))
-        seen = next(shared, None)
-        if seen is None:
+        key = _what_it_sees(cam)
+        shared = None if aug_smooth or key is None else seen.get(key)
+        if shared is None:
             # A model may change its input in place, and the next method is to see what this one saw.
             own = map_tensors(torch.clone, input_tensor) if len(cams) > 1 else input_tensor
             explanation = cam._explain_all(own, targets, aug_smooth, eigen_smooth, {})
         else:
-            cam.target_layers, cam.outputs = [evidence.layer for evidence in seen.evidence], seen.outputs
+            cam.target_layers, cam.outputs = [evidence.layer for evidence in shared.evidence], shared.outputs
             with torch.inference_mode(False), torch.no_grad():
-                explanation = cam._explain_evidence(seen.evidence, seen.outputs, eigen_smooth)
-        done.append((cam, asked, explanation))
-    return [explanation for *_, explanation in done]
+                explanation = cam._explain_evidence(shared.evidence, shared.outputs, eigen_smooth)
+        seen[key] = explanation
+        explanations.append(explanation)
+    return explanations
 
 
-def _see_the_same(first: BaseCAM, layers_of_first: Any, second: BaseCAM) -> bool:
-    """Whether the evidence of the first, which has run, is what the second would collect."""
-    return (
-        layers_of_first == second.target_layers
-        and (second.target_layers is not None or first.needs_normalised == second.needs_normalised)
-        and all(cam.uses_gradients and cam.uses_scores and not cam.runs_again for cam in (first, second))
-        and first.model is second.model
-        and first.reshape_transform is second.reshape_transform
-    )
+def _what_it_sees(cam: BaseCAM) -> Any:
+    """The same for methods whose evidence is the same; None where it is of no use to another."""
+    if cam.runs_again or not (cam.uses_gradients and cam.uses_scores):
+        return None
+    # Where no layer is given, the run chooses one, and the method keeps it.
+    layers = cam.needs_normalised if cam.target_layers is None else tuple(cam.target_layers)
+    return id(cam.model), id(cam.reshape_transform), layers
 
 
 def check_count(name: str, value: Any, meaning: str) -> int | None:

@@ -50,11 +50,12 @@ class Tail:
         whole = partial(_run_all, model, layer, inputs, calls)
         name = type(layer).__name__
         # Two copies show whether a batch is folded into another axis, or is another axis than the first.
-        for self._run, copies, failure in (
+        for run, copies, failure in (
             (replay, 2, f"replay after {name} is not exact: every change takes a whole forward pass"),
             (whole, 2, f"copies of {name}'s output cannot run at once: every change takes a forward pass of its own"),
             (whole, 1, None),
         ):
+            self._run = run
             if self._is_exact(copies, expected):
                 self.most_copies = 1 if copies == 1 else None
                 return
