@@ -97,19 +97,20 @@ def observe(
             outputs = inputs.run(model)
             recorded = [_record_of(layer, records, model) for layer in layers]
             targets, scores = score(outputs)
-        found = _gradients(scores, recorded) if differentiate and scores is not None else []
-        detached = [
-            layer_name(model, layer)
-            for layer, *of in zip(layers, *found, strict=True)
-            if any(gradient is None for gradient in of)  # `None in of` would ask each tensor whether it equals None
-        ]
-        if records.overwritten() and not own:
+        if again := records.overwritten() and not own:
             own = True
-        # The first layer switched gradients on. Where an ancestor of it switched them off again, as one does that wraps
-        # a part of itself in no_grad, they have to be on from the start.
-        elif (detached or records.cut) and not from_the_start:
-            from_the_start = True
         else:
+            found = _gradients(scores, recorded) if differentiate and scores is not None else []
+            detached = [
+                layer_name(model, layer)
+                for layer, *of in zip(layers, *found, strict=True)
+                if any(gradient is None for gradient in of)  # `None in of` would ask each tensor if it equals None
+            ]
+            # The first layer switched gradients on. Where an ancestor of it switched them off again, as one does that
+            # wraps a part of itself in no_grad, they have to be on from the start.
+            again = bool(detached or records.cut) and not from_the_start
+            from_the_start |= again
+        if not again:
             break
         if inputs.pictures._version != version:
             raise RuntimeError("the model changes its input in place and would have to run again; give it a clone")

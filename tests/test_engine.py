@@ -674,9 +674,10 @@ def test_a_layer_whose_output_others_hold_too(images, method, way):
     torch.manual_seed(1)
     model = Model().eval()
     layer = model.drop if way == "by name" else model.keeps
-    found = method(model, layer)(images, 1)
+    several = [model.features, layer]
+    found = [method(model, layers)(images, 1) for layers in (layer, several)]
     model.inplace = False
-    assert np.allclose(found, method(model, layer)(images, 1), atol=1e-6)
+    assert np.allclose(found, [method(model, layers)(images, 1) for layers in (layer, several)], atol=1e-6)
 
 
 def test_two_layers_of_which_one_stands_in_no_grad(images):
