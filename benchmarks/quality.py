@@ -2,18 +2,20 @@
 
     python benchmarks/quality.py                                    # all of it: hours on two cores
     python benchmarks/quality.py --networks vit --methods gradcam   # a part of it; the page is written of all there is
+    python benchmarks/quality.py --share 1/2                        # every other part, for one of two processes
 
 Each method explains both objects of held-out scenes of the demo world, by each demo network, as it is and smoothed.
-What is done lies in build/quality/ and is not done again: after a change of methods, or of the layers that they take,
-delete that folder. Processes may share the work by networks or methods. Needs matplotlib: pip install ".[docs]".
+What is done lies in build/quality/, a file for each row and 50 scenes, and is not done again: after a change of
+methods, or of the layers that they take, delete that folder. Needs matplotlib: pip install ".[docs]".
 """
 
 import argparse
 import functools
 import platform
+import re
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,7 @@ PLOT = ROOT / "docs" / "quality.png"
 TITLES = {"shufflenet": "CNN (ShuffleNet, 8 x 8)", "vit": "ViT (16 x 16)", "swin": "Swin (8 x 8)"}
 SMOOTHINGS: dict[str, dict[str, bool]] = {"plain": {}, "eigen": {"eigen_smooth": True}, "aug": {"aug_smooth": True}}
 BATCH = 10
+CHUNK = 50  # scenes in a file
 STEPS = 5  # of deletion and insertion
 PERCENTAGES = (50,)  # of ROAD
 RANDOMISED = 4  # layers, from the last on
@@ -128,22 +131,18 @@ def randomisation(model: nn.Module, method: type[BaseCAM]) -> Tensor:
     return 1 - stages.similarity[-1]
 
 
-def measure(
-    model: nn.Module, explain: Explain, scenes: int, faithful: int, method: type[BaseCAM] | None
-) -> dict[str, NDArray[Any]]:
-    """Figures (n, 2) of each metric over the scenes, fewer for those that run the network many times."""
+def measure(model: nn.Module, explain: Explain, first: int, method: type[BaseCAM] | None) -> dict[str, NDArray[Any]]:
+    """Figures (n, 2) of each metric over `CHUNK` scenes; that of randomised weights is of the first ones."""
     figures: dict[str, list[Tensor]] = {}
-    for number in range(scenes // BATCH):
+    for number in range(first // BATCH, (first + CHUNK) // BATCH):
         images, classes, drawn, masks, boxes = batch(number)
         start = time.perf_counter()
         maps = explain(images, classes, drawn)
         found = {"milliseconds": torch.full((BATCH, 2), 1000 * (time.perf_counter() - start) / BATCH)}
-        found |= against_truth(maps, masks, boxes)
-        if number * BATCH < faithful:
-            found |= faithfulness(model, images, maps, classes)
+        found |= against_truth(maps, masks, boxes) | faithfulness(model, images, maps, classes)
         for name, values in found.items():
             figures.setdefault(name, []).append(values)
-    if method is not None:
+    if method is not None and first == 0:
         figures["randomisation"] = [randomisation(model, method)]
     return {name: torch.cat(values).double().numpy() for name, values in figures.items()}
 
@@ -168,8 +167,12 @@ def _hits(cam: BaseCAM, images: Tensor, classes: list[list[int]], scenes: Any, m
     return pointing_game(cam(images, classes), boxes).double().numpy()
 
 
-def jobs(networks: list[str], methods: list[str]) -> Iterator[tuple[str, str, str]]:
-    """Network, method or bound, and smoothing; what costs most comes last."""
+Row = tuple[str, str, str]
+"""Network, method or bound, and smoothing."""
+
+
+def rows(networks: Sequence[str], methods: Sequence[str]) -> Iterator[Row]:
+    """Of the tables; what costs most comes last."""
     for smoothing in SMOOTHINGS:
         for network in networks:
             if smoothing == "plain":
@@ -177,18 +180,49 @@ def jobs(networks: list[str], methods: list[str]) -> Iterator[tuple[str, str, st
             yield from ((network, method, smoothing) for method in methods)
 
 
-def work(network: str, name: str, smoothing: str, scenes: int, faithful: int) -> dict[str, NDArray[Any]]:
-    """Measure one row of the tables."""
-    torch.manual_seed(0)
+def parts(networks: Sequence[str], methods: Sequence[str], scenes: int) -> Iterator[tuple[Row, int]]:
+    """Rows and the first of each `CHUNK` scenes; rows that take hours grow together, for whoever stops them."""
+    chunks = range(0, scenes, CHUNK)
+    long = [(n, m, s) for n, m, s in rows(networks, methods) if s != "plain" and METHODS[m].runs_again]
+    short = [row for row in rows(networks, methods) if row not in long]
+    yield from ((row, first) for row in short for first in chunks)
+    yield from ((row, first) for first in chunks for row in long)
+
+
+def work(row: Row, first: int) -> dict[str, NDArray[Any]]:
+    """Measure `CHUNK` scenes of one row of the tables."""
+    network, name, smoothing = row
+    torch.manual_seed(first)
     model = load_network(network)
     if name in BOUNDS:
-        return measure(model, BOUNDS[name], scenes, faithful, None)
+        return measure(model, BOUNDS[name], first, None)
     cam = METHODS[name](model)
 
     def explain(images: Tensor, classes: list[list[int]], drawn: list[Scene]) -> Tensor:
         return cam.explain(images, classes, **SMOOTHINGS[smoothing]).maps
 
-    return measure(model, explain, scenes, faithful, METHODS[name] if smoothing == "plain" else None)
+    return measure(model, explain, first, METHODS[name] if smoothing == "plain" else None)
+
+
+def result_path(row: Row, first: int) -> Path:
+    """Where the figures of a part of a row lie."""
+    return RESULTS / f"{' '.join(row)} {first:04}.npz"
+
+
+def save(path: Path, figures: dict[str, Any]) -> None:
+    """Write figures by name, all or none."""
+    unfinished = path.with_name(f"unfinished {path.name}")
+    np.savez(unfinished, **figures)
+    unfinished.replace(path)
+
+
+def figures_of(row: Row) -> dict[str, NDArray[Any]]:
+    """All that has been measured of a row, by metric; empty if nothing has."""
+    found: dict[str, list[NDArray[Any]]] = {}
+    for path in sorted(RESULTS.glob(f"{' '.join(row)} [0-9]*.npz")):
+        for name, values in np.load(path).items():
+            found.setdefault(name, []).append(values)
+    return {name: np.concatenate(values) for name, values in found.items()}
 
 
 def interval(values: NDArray[Any]) -> tuple[float, float]:
@@ -211,18 +245,12 @@ def cell(name: str, figures: Any) -> str:
     return f"{100 * mean:.1f} ± {100 * half:.1f}" if percent else f"{mean:.2f} ± {half:.2f}"
 
 
-def rows_of(network: str) -> Iterator[tuple[str, str, Any]]:
+def measured(network: str) -> Iterator[tuple[str, str, dict[str, NDArray[Any]]]]:
     """Method, smoothing and figures of what has been measured, bounds first and last."""
     for name in ("random map", "centre map", *METHODS, "true mask"):
         for smoothing in SMOOTHINGS:
-            path = result_path(network, name, smoothing)
-            if path.exists():
-                yield name, smoothing, np.load(path)
-
-
-def result_path(network: str, name: str, smoothing: str) -> Path:
-    """Where the figures of one row lie."""
-    return RESULTS / f"{network} {name} {smoothing}.npz"
+            if figures := figures_of((network, name, smoothing)):
+                yield name, smoothing, figures
 
 
 def table(network: str) -> str:
@@ -231,11 +259,9 @@ def table(network: str) -> str:
         f"| method | smoothing | scenes | {' | '.join(title for title, *_ in METRICS.values())} |",
         f"|---|---|---|{'---|' * len(METRICS)}",
     ]
-    for name, smoothing, figures in rows_of(network):
+    for name, smoothing, figures in measured(network):
         title = METHODS[name].__name__ if name in METHODS else f"*{name}*"
-        scenes, faithful = len(figures["box"]), len(figures["road"]) if "road" in figures else 0
-        shared = str(scenes) if scenes == faithful else f"{scenes}; {faithful}"
-        cells = [title, smoothing if name in METHODS else "", shared]
+        cells = [title, smoothing if name in METHODS else "", str(len(figures["box"]))]
         shown = {metric: figures[metric] for metric in figures if smoothing == "plain" or metric != "randomisation"}
         lines.append(f"| {' | '.join([*cells, *(cell(metric, shown) for metric in METRICS)])} |")
     return "\n".join(lines)
@@ -257,7 +283,7 @@ def sweep_table(network: str) -> str:
 
 def write_page() -> None:
     """Write all that has been measured."""
-    networks = [network for network in NETWORKS if any(rows_of(network))]
+    networks = [network for network in NETWORKS if any(measured(network))]
     sections = [f"## {TITLES[network]}\n\n{table(network)}" for network in networks]
     swept = [network for network in NETWORKS if (RESULTS / f"{network} sweep.npz").exists()]
     sweeps = "\n\n".join(f"{TITLES[network]}:\n\n{sweep_table(network)}" for network in swept)
@@ -277,7 +303,7 @@ against it, not of how the network answers to removed pixels.
   mask, or the box, that the map gives at half its peak, with the true one.
 - **deletion** (less is better), **insertion**, **ROAD**: how the network's own confidence follows the map, in \
 {STEPS} steps
-  and at {percentages} % of the pixels; where the table gives two numbers of scenes, the second is theirs.
+  and at {percentages} % of the pixels.
 - **randomisation**: 1 - rank correlation with the map after the last {RANDOMISED} layers with parameters were \
 randomised;
   {BATCH} scenes; 0 is a map that does not depend on them. Not of smoothed maps, which read the same weights.
@@ -303,8 +329,8 @@ def write_readme() -> None:
     """Put the pointing game of each plain method into the last columns of the README's table of methods."""
     lines = README.read_text("utf-8").splitlines()
     for name, method in METHODS.items():
-        paths = [result_path(network, name, "plain") for network in NETWORKS]
-        figures = [f"{100 * np.load(path)['box'].mean():.0f} %" if path.exists() else "" for path in paths]
+        found = [figures_of((network, name, "plain")) for network in NETWORKS]
+        figures = [f"{100 * of['box'].mean():.0f} %" if of else "" for of in found]
         for number, line in enumerate(lines):
             if line.startswith(f"| `{method.__name__}` |"):
                 kept = line.strip("| ").split(" | ")[:4]
@@ -323,11 +349,11 @@ def draw_plot(networks: list[str]) -> None:
     )
     colours = {"plain": "#3465a4", "eigen": "#4e9a06", "aug": "#f57900"}
     for column, network in enumerate(networks):
-        measured = list(rows_of(network))
-        names = list(dict.fromkeys(name for name, *_ in measured))
+        drawn = list(measured(network))
+        names = list(dict.fromkeys(name for name, *_ in drawn))
         for row, metric in enumerate(shown):
             ax = axes[row, column]
-            for name, smoothing, figures in measured:
+            for name, smoothing, figures in drawn:
                 if metric in figures:
                     mean, half = interval(figures[metric])
                     offset = 0.0 if name not in METHODS else 0.26 * (list(SMOOTHINGS).index(smoothing) - 1)
@@ -346,34 +372,34 @@ def draw_plot(networks: list[str]) -> None:
     figure.savefig(PLOT, dpi=80)
 
 
+def part_of(text: str) -> tuple[int, int]:
+    """I and N of "I/N"."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not found or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share such as 1/2, the first of two")
+    return int(found[1]), int(found[2])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--scenes", type=int, default=500)
-    parser.add_argument(
-        "--smoothed",
-        type=int,
-        help="scenes of deletion, insertion and ROAD of smoothed maps, and of all figures of smoothed methods that run "
-        "the network again, where not all",
-    )
+    parser.add_argument("--scenes", type=int, default=500, help=f"of each row; {CHUNK} are done at a time")
+    parser.add_argument("--share", type=part_of, default=(1, 1), metavar="I/N", help="for the I-th of N processes")
     arguments = parser.parse_args()
+    share, count = arguments.share
     RESULTS.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", BlankMapWarning)
     for network in arguments.networks:
         path = RESULTS / f"{network} sweep.npz"
         if not path.exists():
-            swept: Any = sweep(network, arguments.scenes // 5)
-            np.savez(path, **swept)
-    for network, name, smoothing in jobs(arguments.networks, arguments.methods):
-        path = result_path(network, name, smoothing)
-        if not path.exists():
-            faithful = arguments.smoothed if smoothing != "plain" and arguments.smoothed else arguments.scenes
-            scenes = faithful if name in METHODS and METHODS[name].runs_again else arguments.scenes
+            save(path, sweep(network, arguments.scenes // 5))
+    for number, (row, first) in enumerate(parts(arguments.networks, arguments.methods, arguments.scenes)):
+        path = result_path(row, first)
+        if number % count == share - 1 and not path.exists():
             start = time.perf_counter()
-            figures: Any = work(network, name, smoothing, scenes, faithful)
-            np.savez(path, **figures)
-            print(f"{network} {name} {smoothing}: {time.perf_counter() - start:.0f} s", flush=True)
+            save(path, work(row, first))
+            print(f"{path.stem}: {time.perf_counter() - start:.0f} s", flush=True)
     write_page()
     write_readme()
 
