@@ -701,3 +701,8 @@ def test_a_bug_is_not_hidden(cli, monkeypatch):
     monkeypatch.setitem(METHODS, "broken", Broken)
     with pytest.raises(KeyError):
         cli("--weights", "random", "--method", "broken")
+
+
+def test_weights_that_are_no_file(refused, tmp_path):
+    assert f"{str(tmp_path)!r} is no file of weights" in refused("--weights", tmp_path)
+    assert "no such file of weights: 'missing.pt'" in refused("--weights", "missing.pt")
