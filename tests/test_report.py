@@ -369,10 +369,10 @@ def test_large_view_by_keyboard(reader):
     assert reader.js(title) == "b/one.png"
     assert "features.3" in reader.js("document.querySelector('.detail').textContent")
     reader.press("ARROW_RIGHT", "ARROW_RIGHT", "ARROW_RIGHT", "ARROW_LEFT")
-    assert reader.js(title) == "a/two.png"
+    assert reader.until(f"{title} === 'a/two.png'")
     reader.press("ESCAPE")
     reader.until("!document.querySelector('dialog').open")
-    assert reader.js("document.activeElement.textContent") == "a/two.png"
+    assert reader.until("document.activeElement.textContent === 'a/two.png'")
 
 
 def test_boxes_lie_where_the_rows_say(reader):
