@@ -80,8 +80,8 @@ class Candidates(list[Candidate]):
     def before_last_windows(self, last: Candidate) -> Candidate | None:
         """What enters the last block, in a network of attentions to windows, on several grids, that ends with it.
 
-        Only normalisation may come between the block and `last`. None for other networks: of a ViT, some tokens of what
-        enters a block may be huge (Darcet et al., 2023), and drown the others.
+        Only normalisation may come between the block and `last`, and the block keeps the grid. None for other networks:
+        of a ViT, some tokens of what enters a block may be huge (Darcet et al., 2023), and drown the others.
         """
         windows = [name for name, looks_at_windows in self.attentions.items() if looks_at_windows]
         blocks = [self._block_around(name) for name in windows]
@@ -94,7 +94,8 @@ class Candidates(list[Candidate]):
         more = any(weight.ndim > 1 for one in after for weight in one.layer.parameters(recurse=False))
         if more or end <= max(inside):
             return None
-        return next(iter(Candidates(self[: min(inside)]).ranked), None)
+        before = next(iter(Candidates(self[: min(inside)]).ranked), None)
+        return before if before and before.grid == block.grid else None
 
     def _block_around(self, attention: str) -> Candidate | None:
         """The innermost layer with positions that an attention, and no other, is a part of."""

@@ -148,6 +148,13 @@ def test_a_pyramid_of_attentions_that_is_no_swin_has_its_last_norm(pictures, win
     assert name_of_choice(Pyramid(*stages, window_size=window_size).eval(), pictures) == choice
 
 
+def test_a_last_block_that_makes_the_grid_coarser():
+    """What enters it is finer; its attention, one window of a CoAtNet, looks at all of its own grid."""
+    timm = pytest.importorskip("timm")
+    model = timm.create_model("test_coatnet").eval()
+    assert name_of_choice(model, torch.randn(1, 3, 160, 160)) == "norm"
+
+
 def test_windows_in_no_block_of_their_own(pictures):
     alone = Pyramid(Attention(8), Attention(8), window_size=(2, 2)).eval()
     assert name_of_choice(alone, pictures) == "norm"
