@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from pytorch_grad_cam import METHODS
 from pytorch_grad_cam.utils.pictures import PictureError, open_picture, write_whole
 
+REPORT = "report.html"
 Row = dict[str, Any]
 
 # A row of a broken picture holds only its path and the error.
@@ -63,7 +64,7 @@ def write_report(folder: Path, root: Path | None = None, *, side: int = 256) -> 
     methods = {key: METHODS[key].__name__ if key in METHODS else key for key in used}
     page = {"title": folder.resolve().name, "methods": methods, "pictures": entries}
 
-    report = folder / "report.html"
+    report = folder / REPORT
     write_whole({report: _render(page, thumbnails)})
     return report
 

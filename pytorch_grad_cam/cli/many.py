@@ -20,7 +20,7 @@ from pytorch_grad_cam.cli.shared import (
 from pytorch_grad_cam.folder.find import find_pictures
 from pytorch_grad_cam.folder.ranks import Ranks
 from pytorch_grad_cam.folder.run import Job, explain_folder
-from pytorch_grad_cam.report import write_report
+from pytorch_grad_cam.report import REPORT, write_report
 
 SHOWN = 5  # failed pictures; the others are in the table
 
@@ -69,7 +69,7 @@ def explain_pictures(options: argparse.Namespace, prog: str) -> tuple[str, int]:
         return "", 0
     code = int(any(row["error"] for row in rows))
     written = [job.output_dir / "results.csv", job.output_dir / "results.jsonl"]
-    page = job.output_dir / "report.html"
+    page = job.output_dir / REPORT
     older = page.exists() and not options.report
     if options.report:
         written.append(write_report(job.output_dir, root))

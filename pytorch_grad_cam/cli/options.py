@@ -139,7 +139,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _methods(text: str) -> list[str]:
-    return list(dict.fromkeys(_method(name.strip()) for name in text.split(",")))
+    return [_method(name.strip()) for name in text.split(",")]
 
 
 def _method(text: str) -> str:
