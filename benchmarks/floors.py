@@ -1,7 +1,10 @@
-"""What no gradient method can do without, written by hand for each network.
+"""What no method can do without, written by hand for each network.
 
-The forward pass without gradients up to the last layer, then the rest of the network forward and back to that layer.
-Each function returns what the layer gives and the rest of the network as a function of it.
+Gradient methods: the forward pass without gradients up to the last layer, then the rest of the network forward and back
+to that layer. AblationCAM: the forward pass, and the rest of the network for a copy per channel. ScoreCAM: a forward
+pass for a copy per channel.
+
+The function of each network returns what the layer gives, and the rest of the network as a function of it.
 """
 
 from collections.abc import Callable
@@ -10,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from benchmarks.networks import NETWORKS
 
 Tail = Callable[[Tensor], Tensor]
 
@@ -84,6 +89,26 @@ def floor_gradient(network: str, model: Any, images: Tensor, classes: Tensor) ->
         x, tail = FLOORS[network](model, images)
     x.requires_grad_()
     return torch.autograd.grad(tail(x).gather(1, classes[:, None]).sum(), x)[0]
+
+
+def floor_ablation(network: str, model: Any, images: Tensor, at_once: int = 32) -> Tensor:
+    """The scores of copies of one image, one for each channel of the last layer; nothing is silenced."""
+    with torch.no_grad():
+        x, tail = FLOORS[network](model, images)
+        channels = x.shape[-1 if NETWORKS[network].transform else 1]
+        return _in_portions(tail, x, channels, at_once)
+
+
+def floor_score(network: str, model: Any, images: Tensor, channels: int, at_once: int = 8) -> Tensor:
+    """The scores of copies of one image, one for each channel; nothing is masked."""
+    with torch.no_grad():
+        # The faster order for convolutions on a CPU.
+        return _in_portions(model, images.contiguous(memory_format=torch.channels_last), channels, at_once)
+
+
+def _in_portions(run: Tail, one: Tensor, copies: int, at_once: int) -> Tensor:
+    several = one.repeat(at_once, *[1] * (one.ndim - 1))
+    return torch.cat([run(several[: copies - start]) for start in range(0, copies, at_once)])
 
 
 def telling_classes(network: str, model: Any, images: Tensor) -> Tensor:

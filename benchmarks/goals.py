@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.cases import Case
 from benchmarks.libraries import EIGEN, GRADIENT, LIBRARIES
-from benchmarks.plan import EARLY
+from benchmarks.plan import EARLY, SOME
 from benchmarks.results import Results
 
 PEERS = tuple(name for name, library in LIBRARIES.items() if library.requirement)
@@ -38,7 +38,8 @@ class Goal:
 
 def goals(results: Results) -> list[Goal]:
     """All rows."""
-    return [*_beside_the_floor(results), *_early(results), *_perturbation(results), *_others(results)]
+    parts = (_beside_the_floor, _early, _perturbation, _beside_passes, _others)
+    return [goal for part in parts for goal in part(results)]
 
 
 def at_most(what: str, limit: float, figures: Mapping[str, float | None], reason: str = "") -> Goal:
@@ -104,6 +105,14 @@ def _beside_the_floor(results: Results) -> Iterator[Goal]:
     goal = at_most("gradient methods, last layer: memory beside the forward pass", 1.05, figures, reason)
     floors = [floor for case in cases if (floor := results.memory("floor", _floor_of(case))) is not None]
     yield replace(goal, measured=f"{goal.measured}; the floor up to {max(floors):.2f}") if floors else goal
+
+
+def _beside_passes(results: Results) -> Iterator[Goal]:
+    """What is more than a tenth above passes for all channels wants a reason."""
+    for title, method, some in (("AblationCAM", "AblationCAM", None), (f"ScoreCAM, {SOME} channels", "ScoreCAM", SOME)):
+        cases = [case for case in results.cases("seconds") if case == Case(case.network, method, channels=some)]
+        figures = {str(case): divide(results.ratio("here", case), results.ratio("floor", case)) for case in cases}
+        yield at_most(f"{title}: time beside the floor", 1.10, figures)
 
 
 def _early(results: Results) -> Iterator[Goal]:

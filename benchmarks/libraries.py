@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.cases import Case
-from benchmarks.floors import FLOORS, floor_gradient
+from benchmarks.floors import FLOORS, floor_ablation, floor_gradient, floor_score
 from benchmarks.networks import NETWORKS, Transform, last_layer, transform_of
 
 GRADIENT = ("GradCAM", "GradCAMPlusPlus", "XGradCAM", "LayerCAM")
@@ -47,8 +47,14 @@ Call = Callable[[], Any]
 
 @contextmanager
 def floor(task: Task) -> Iterator[Call]:
-    """No library: the floor of all gradient methods."""
-    yield partial(floor_gradient, task.case.network, task.model, task.images, task.classes)
+    """No library: the floor of all gradient methods, that of AblationCAM or that of ScoreCAM."""
+    given = task.case.network, task.model, task.images
+    if task.case.method == "AblationCAM":
+        yield partial(floor_ablation, *given)
+    elif task.case.method == "ScoreCAM":
+        yield partial(floor_score, *given, task.case.channels or 0)
+    else:
+        yield partial(floor_gradient, *given, task.classes)
 
 
 @contextmanager
@@ -144,7 +150,8 @@ class Library:
     def can(self, case: Case) -> bool:
         """Whether it has what the case asks for."""
         if self.start is floor:
-            return case.method == "GradCAM" and not case.layer and case.network in FLOORS and not case.aug_smooth
+            several = case.layer or case.aug_smooth or (case.method == "ScoreCAM" and not case.channels)
+            return case.method in self.methods and case.network in FLOORS and not several
         if case.network in NETWORKS and NETWORKS[case.network].transform and not self.transformers:
             return False
         return case.method in self.methods and (self.smooths or not case.aug_smooth) and not self._lacks_channels(case)
@@ -154,7 +161,7 @@ class Library:
 
 
 LIBRARIES = {
-    "floor": Library("floor", floor, ("GradCAM",)),
+    "floor": Library("floor", floor, ("GradCAM", "AblationCAM", "ScoreCAM")),
     "here": Library("here", here, METHODS, smooths=True),
     "grad-cam": Library("grad-cam 1.5.7", grad_cam, METHODS, "grad-cam==1.5.7", smooths=True),
     "torchcam": Library("torchcam 0.5.0", torchcam, (*GRADIENT, "ScoreCAM"), "torchcam==0.5.0", "torchcam.methods"),

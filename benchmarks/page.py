@@ -27,7 +27,9 @@ others are often blank with random weights, and this library takes some millisec
 rounds. What a library lets its user do once, such as constructing its object, is not in it; torchcam's and grad-cam's
 hooks, and torchcam's forward pass, are. **Memory** is the peak above what was in use before the call, in that of the
 forward pass: resident memory on a CPU, in processes whose allocator gives freed memory back at once. The **floor** is
-written by hand for each network: the forward pass without gradients to the layer, and what follows forward and back.
+written by hand for each network: the forward pass without gradients to the layer, and what follows forward and back;
+for AblationCAM the forward pass, and what follows for a copy per channel; for ScoreCAM a forward pass for a copy per
+channel.
 The layers are {layers}. All maps have the size of the input. grad-cam and torchcam get a `reshape_transform` for
 transformers, captum has none. A dash: the library has no such method, or it was not measured.\
 """
@@ -151,8 +153,8 @@ def _time_and_memory(results: Results) -> Iterator[str]:
     yield from section(
         "AblationCAM, ScoreCAM and smoothing, in forward passes",
         beside_each_other(results, "seconds", results.ratio, _perturbing),
-        "Calls of minutes, AblationCAM of grad-cam and ScoreCAM, ran once, on ResNet-50; on other networks ScoreCAM "
-        f"looks at {SOME} channels.",
+        "Calls of minutes, AblationCAM of grad-cam and ScoreCAM for all channels, ran once, on ResNet-50; elsewhere "
+        f"ScoreCAM looks at {SOME} channels.",
     )
     case = Case("resnet50", "ScoreCAM")
     peaks = [[TITLES[name], _mebibytes(results.peak(name, case))] for name in TITLES if results.peak(name, case)]

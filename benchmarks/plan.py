@@ -46,12 +46,13 @@ def of_time(*, quick: bool) -> Iterator[Block]:
     for network in QUICK_NETWORKS if quick else NETWORKS:
         yield Block("maps", cases(network, *GRADIENT, *EIGEN))
         yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 2 if quick else 4)
-        yield Block("seconds", cases(network, "AblationCAM"), 2, ("here",))
+        yield Block("seconds", cases(network, "AblationCAM"), 2, ("floor", "here"))
         smooth = Case(network, "GradCAM", aug_smooth=True)
         yield Block("seconds", (smooth,), 2, BOTH if network == "resnet50" else ("here",))
         if not quick:
             others = (*GRADIENT[1:], *EIGEN)
             yield Block("seconds", cases(network, *others, batch=8), 2, ("here",))
+            yield Block("once", (Case(network, "ScoreCAM", channels=SOME),), 1, ("floor", "here"))
         if network == "resnet50":  # whose batches grow below
             yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 2 if quick else 5)
             yield Block("after", cases(network, *EIGEN), 5, BOTH)
@@ -60,7 +61,6 @@ def of_time(*, quick: bool) -> Iterator[Block]:
         if not quick:
             faster = tuple(name for name in ALL if name != "grad-cam")
             yield Block("seconds", cases(network, "GradCAM", batch=32), 2, faster)
-            yield Block("once", (Case(network, "ScoreCAM", channels=SOME),), 1, ("here",))
     yield from _of_growth(quick=quick)
     if not quick:
         yield Block("seconds", cases("resnet50", "AblationCAM", layer="layer3.5"), 2, ("here",))

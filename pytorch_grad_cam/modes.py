@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -20,21 +20,33 @@ def held_still(model: nn.Module) -> Iterator[None]:
 
     Tensors made in inference mode cannot be differentiated. Autocast stays as the caller has it.
     """
-    modules = _every_module(model)
-    with eval_mode(modules), eager_mode(modules), torch.inference_mode(False):
+    modules, compiled = _look_over(model)
+    with eval_mode(modules), eager_mode() if compiled else nullcontext(), torch.inference_mode(False):
         yield
 
 
-def _every_module(model: nn.Module) -> list[nn.Module]:
-    """What `model.modules()` gives, in any order; its generator within generators takes a small network's time."""
+def _look_over(model: nn.Module) -> tuple[list[nn.Module], bool]:
+    """All modules, in any order, and whether `torch.compile` made something else of one.
+
+    In one go, for after a forward pass a module is no longer in the cache, and a small network has hundreds.
+    """
     found = {model: None}
     waiting = [model]
+    compiled = False
     while waiting:
-        for module in waiting.pop()._modules.values():
+        own = vars(waiting.pop())
+        parts = own["_modules"]
+        compiled = (
+            compiled
+            or own.get("_compiled_call_impl") is not None  # by module.compile()
+            or "_orig_mod" in parts  # by torch.compile(module)
+            or ("forward" in own and hasattr(own["forward"], "_torchdynamo_orig_callable"))  # by compiling its forward
+        )
+        for module in parts.values():
             if module is not None and module not in found:
                 found[module] = None
                 waiting.append(module)
-    return list(found)
+    return list(found), compiled
 
 
 # The blocks that hold each module that was in train mode, in whatever thread and as part of whatever model.
@@ -63,8 +75,9 @@ def eval_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
 
     with undone_by(release):
         with _holders_lock:
+            held = bool(_holders)
             for module in modules:
-                if module.training or (_holders and module in _holders):
+                if module.training or (held and module in _holders):
                     _holders.setdefault(module, set()).add(block)
                     module.training = False
         yield
@@ -77,18 +90,12 @@ _eager_lock = threading.Lock()
 
 
 @contextmanager
-def eager_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Have what `torch.compile` made of modules run as written while the block runs.
+def eager_mode() -> Iterator[None]:
+    """Have what `torch.compile` made run as written while the block runs.
 
     Compiled code runs no hook that came after it.
     """
-    compiled = any(
-        own.get("_compiled_call_impl") is not None  # by module.compile()
-        or "_orig_mod" in own["_modules"]  # by torch.compile(module)
-        or ("forward" in own and hasattr(own["forward"], "_torchdynamo_orig_callable"))  # by torch.compile(its forward)
-        for own in map(vars, modules)
-    )
-    if not (compiled and hasattr(torch.compiler, "set_stance")):  # since PyTorch 2.6
+    if not hasattr(torch.compiler, "set_stance"):  # since PyTorch 2.6
         yield
         return
     block = object()

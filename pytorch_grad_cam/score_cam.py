@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pytorch_grad_cam.evidence import LayerEvidence
+from pytorch_grad_cam.folding import FoldedNorms
 from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
 from pytorch_grad_cam.utils.image import rescale, resize
 
@@ -45,7 +46,10 @@ class ScoreCAM(PerturbationCAM):
             varied, flat = most_varied(activations, varied, self.channels), flat[:0]
         # The mask of a flat channel is 0 everywhere: one score stands for all of them.
         scored = torch.cat([varied, flat[:1]])
-        scores = scores_in_chunks(score, scored, self.chunk(4 * picture.nbytes, picture.device), advance).mT
+        chunk = self.chunk(4 * picture.nbytes, picture.device)
+        if len(scored) > 2 * chunk:
+            score = FoldedNorms(score)
+        scores = scores_in_chunks(score, scored, chunk, advance).mT
         every = scores.new_full((len(scores), activations.shape[1]), -torch.inf)
         every[:, flat] = scores[:, -1:]
         every[:, scored] = scores

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.__main__ import main
 from benchmarks.cases import Case
-from benchmarks.floors import FLOORS, floor_gradient
+from benchmarks.floors import FLOORS, floor_ablation, floor_gradient, floor_score
 from benchmarks.goals import at_least, at_most, goals
 from benchmarks.growth import axes, slope
 from benchmarks.libraries import LIBRARIES, METHODS, Task
@@ -26,6 +26,7 @@ from benchmarks.pieces import PIECES, Stopwatch, seconds_of_pieces
 from benchmarks.plan import of_time
 from benchmarks.results import Results
 from benchmarks.run import unit
+from benchmarks.worker import forward
 from pytorch_grad_cam import METHODS as OURS
 from pytorch_grad_cam import GradCAM
 
@@ -47,6 +48,20 @@ def test_floor_gives_the_gradient_that_the_library_sees(network):
     found = evidence.gradients[:, 0]
     assert floor.abs().max() > 0
     assert (found - floor).abs().max() <= 1e-5 * floor.abs().max()
+
+
+@pytest.mark.parametrize("network", FLOORS)
+def test_floors_of_perturbation_score_a_copy_for_each_channel(network):
+    model = load(network)
+    images = noise(1, 224 if network == "vit_b_16" else 64)
+    scores = forward(model, images)
+    evidence = GradCAM(model, last_layer(network)).explain(images, 7).evidence[0]
+    for copies, channels in (
+        (floor_ablation(network, model, images), evidence.activations.shape[2]),
+        (floor_score(network, model, images, 11), 11),
+    ):
+        assert copies.shape == (channels, 1000)
+        assert (copies - scores).abs().max() <= 1e-4 * scores.abs().max()
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -72,6 +87,9 @@ def test_a_library_is_asked_only_for_what_it_has():
     assert LIBRARIES["torchcam"].can(Case("vit_b_16", "GradCAM"))
     assert not LIBRARIES["torchcam"].can(Case("resnet50", "AblationCAM"))
     assert not LIBRARIES["floor"].can(Case("resnet50", "GradCAM", layer="layer1"))
+    assert LIBRARIES["floor"].can(Case("resnet50", "AblationCAM"))
+    assert LIBRARIES["floor"].can(Case("resnet50", "ScoreCAM", channels=32))
+    assert not LIBRARIES["floor"].can(Case("resnet50", "ScoreCAM")), "minutes"
     assert LIBRARIES["grad-cam"].can(Case("resnet50", "GradCAM", aug_smooth=True))
     assert not LIBRARIES["grad-cam"].can(Case("resnet50", "ScoreCAM", channels=32))
 

@@ -15,9 +15,11 @@ _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 def rescale(maps: Tensor) -> Tensor:
     """Min-max each map (B, K, *S) to [0, 1]; a constant map becomes 0."""
-    flat = maps.flatten(2)
-    low, high = flat.amin(2, keepdim=True), flat.amax(2, keepdim=True)
-    return (flat - low).div_(torch.where(high > low, high - low, 1)).view_as(maps)
+    space = tuple(range(2, maps.ndim))
+    low = maps.amin(space, keepdim=True)
+    spread = maps.amax(space, keepdim=True).sub_(low)
+    numbers = torch.finfo(maps.dtype)
+    return (maps - low).div_(spread.clamp_(min=numbers.tiny * numbers.eps))  # the least above 0, which 0 / it stays
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
