@@ -206,7 +206,7 @@ class BaseCAM:
         for layer, (output, of) in zip(self.target_layers or (), seen.layers, strict=True):
             transform = self.transform(layer, output, inputs.pictures)
             activations = transform(output).unsqueeze(1)
-            gradients: Any = torch.stack([transform(g) for g in of], dim=1) if of else None
+            gradients: Any = _side_by_side([transform(g) for g in of]) if of else None
             returned = sum(tensor.numel() for tensor in tensors_in(output))
             if of and activations.numel() < returned and not gradients.any():
                 self._check_reached(layer, of, activations.shape[3:], inputs, targets)
@@ -294,6 +294,11 @@ def _either(name: str, value: Any, other_name: str, other: Any) -> Any:
     if value is not None and other is not None:
         raise TypeError(f"{name} and {other_name} are the same argument, and both were given")
     return other if value is None else value
+
+
+def _side_by_side(gradients: Sequence[Tensor]) -> Tensor:
+    """K gradients (B, C, *S) as (B, K, C, *S); of a single one nothing is copied."""
+    return torch.stack(tuple(gradients), dim=1) if gradients[1:] else gradients[0].unsqueeze(1)
 
 
 def _promote(tensor: Tensor) -> Tensor:

@@ -57,9 +57,12 @@ class _Fold:
     def __init__(self, weight: Tensor, bias: Tensor | None, norm: "_Norm") -> None:
         self.original = weight  # held, lest its id come to stand for another tensor
         self.variance = norm.variance
-        self.weight, self.bias = fuse_conv_bn_weights(
+        weight, self.bias = fuse_conv_bn_weights(
             weight, bias, norm.mean, norm.variance, norm.eps, norm.weight, norm.bias
         )
+        last = norm.input.ndim == 4 and norm.input.is_contiguous(memory_format=torch.channels_last)
+        # In the order of the pictures, or each call would bring it there.
+        self.weight = weight.contiguous(memory_format=torch.channels_last) if last else weight
 
 
 class _Watch(TorchFunctionMode):

@@ -7,7 +7,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam.utils.image import rescale, resize
+from pytorch_grad_cam.utils.image import above_zero, rescale, resize
 
 
 def channel_sum(weighted: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def first_component(weighted: Tensor) -> Tensor:
     x = x - x.mean(dim=3, keepdim=True)
     # The Gram matrix squares the values: bring them to 1 first, or small ones would vanish.
     scale = x.abs().amax(dim=(2, 3), keepdim=True)
-    x = x.div_(torch.where(scale > 0, scale, 1))
+    x = x.div_(above_zero(scale))
     channels, positions = x.shape[2:]
     with torch.autocast(x.device.type, enabled=False):  # the caller's would multiply in half precision
         gram = x @ x.mT if channels < positions else x.mT @ x

@@ -17,9 +17,12 @@ def rescale(maps: Tensor) -> Tensor:
     """Min-max each map (B, K, *S) to [0, 1]; a constant map becomes 0."""
     space = tuple(range(2, maps.ndim))
     low = maps.amin(space, keepdim=True)
-    spread = maps.amax(space, keepdim=True).sub_(low)
-    numbers = torch.finfo(maps.dtype)
-    return (maps - low).div_(spread.clamp_(min=numbers.tiny * numbers.eps))  # the least above 0, which 0 / it stays
+    return (maps - low).div_(above_zero(maps.amax(space, keepdim=True).sub_(low)))
+
+
+def above_zero(values: Tensor) -> Tensor:
+    """Divisors of what is 0 wherever they are: there the quotient is 0, not NaN."""
+    return values.clamp(min=torch.finfo(values.dtype).tiny)
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
