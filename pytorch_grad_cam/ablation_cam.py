@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytorch_grad_cam.chunks import fitting
 from pytorch_grad_cam.evidence import LayerEvidence
 from pytorch_grad_cam.modes import at_least_float32, in_float32
 from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
@@ -89,7 +90,7 @@ class AblationCAM(PerturbationCAM):
             with copies.silenced(some) as changed:
                 return scores(changed, len(some)).to(before.dtype)
 
-        chunk = tail.most_copies or self.chunk(copies.nbytes, device)
+        chunk = tail.most_copies or self.chunk(fitting(copies.nbytes, device))
         after = scores_in_chunks(silenced_scores, channels, chunk, advance)
         weights[:, channels] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
         return weights

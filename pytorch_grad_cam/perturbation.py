@@ -10,9 +10,6 @@ from pytorch_grad_cam.base_cam import BaseCAM, check_count
 from pytorch_grad_cam.evidence import LayerEvidence
 from pytorch_grad_cam.progress import progress_bar
 
-# Enough work for one pass, and little enough for the cache of a CPU: more is slower there.
-_BYTES_PER_CHUNK = {"cpu": 16 * 2**20, "cuda": 512 * 2**20}
-
 
 class PerturbationCAM(BaseCAM):
     """A method that weights a channel by the scores of copies of the image that were changed there; no gradients.
@@ -52,10 +49,9 @@ class PerturbationCAM(BaseCAM):
         """The weights (K, C) of one image of the batch; `advance` moves the progress bar by some channels."""
         raise NotImplementedError
 
-    def chunk(self, bytes_per_copy: int, device: torch.device) -> int:
-        """How many copies to run at once."""
-        given = check_count("batch_size", self.batch_size, "to choose")
-        return given or max(1, _BYTES_PER_CHUNK.get(device.type, _BYTES_PER_CHUNK["cuda"]) // bytes_per_copy)
+    def chunk(self, fitting: int) -> int:
+        """How many copies to run at once: what the user says, or what fits."""
+        return check_count("batch_size", self.batch_size, "to choose") or fitting
 
 
 def scores_in_chunks(

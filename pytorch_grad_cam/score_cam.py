@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytorch_grad_cam.chunks import copies_at_once
 from pytorch_grad_cam.evidence import LayerEvidence
 from pytorch_grad_cam.folding import FoldedNorms
 from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
@@ -46,7 +47,7 @@ class ScoreCAM(PerturbationCAM):
             varied, flat = most_varied(activations, varied, self.channels), flat[:0]
         # The mask of a flat channel is 0 everywhere: one score stands for all of them.
         scored = torch.cat([varied, flat[:1]])
-        chunk = self.chunk(4 * picture.nbytes, picture.device)
+        chunk = self.chunk(copies_at_once(picture))
         if len(scored) > 2 * chunk:
             score = FoldedNorms(score)
         scores = scores_in_chunks(score, scored, chunk, advance).mT

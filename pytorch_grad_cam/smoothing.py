@@ -8,15 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pytorch_grad_cam.chunks import copies_at_once
 from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.utils.model_targets import Targets, describe
 from pytorch_grad_cam.utils.trees import tensors_in
 
 logger = logging.getLogger(__name__)
-
-# More than one a pass saves what each costs beside the work; a large batch is slower than a small one on a CPU.
-_IMAGES_AT_ONCE = {"cpu": 2}
 
 
 def average_over_augmentations(
@@ -51,7 +49,7 @@ def average_over_augmentations(
     # Usually one of the copies is the clean image; then its explanation is not computed twice.
     clean = explain(inputs, targets)
     others = [number for number, copy in enumerate(copies) if not torch.equal(copy, pictures)]
-    together = max(1, _IMAGES_AT_ONCE.get(pictures.device.type, 64) // len(pictures))
+    together = copies_at_once(pictures)
     maps = [clean.maps] * len(copies)
     for start in range(0, len(others), together):
         run = others[start : start + together]

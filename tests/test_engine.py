@@ -562,21 +562,18 @@ def test_outputs_after_aug_smooth_are_those_of_the_clean_images(model, images):
         GradCAM(model, model.features, tta_transforms=[])(images, aug_smooth=True)
 
 
-def test_aug_smooth_runs_the_model_six_times(model, images):
-    calls = []
-    model.register_forward_pre_hook(lambda *_: calls.append(1))
-    GradCAM(model, model.features)(images, aug_smooth=True)
-    assert len(calls) == 6
-
-
-def test_aug_smooth_explains_copies_of_a_single_image_two_at_a_time(model, images):
-    sizes = []
-    handle = model.register_forward_hook(lambda module, args, output: sizes.append(len(args[0])))
-    together = GradCAM(model, model.features)(images[:1], [[2, 0]], aug_smooth=True)
+@pytest.mark.parametrize(
+    ("size", "sizes"), [(32, [1, 5]), (300, [1, 3, 2]), (1000, [1, 1, 1, 1, 1, 1])], ids=["small", "larger", "large"]
+)
+def test_aug_smooth_explains_as_many_copies_at_once_as_a_cache_has_room_for(model, size, sizes):
+    images = torch.rand(2, 3, size, size)
+    found = []
+    handle = model.register_forward_hook(lambda module, args, output: found.append(len(args[0])))
+    alone = GradCAM(model, model.features)(images[:1], [[2, 0]], aug_smooth=True)
     handle.remove()
-    assert sizes == [1, 2, 2, 1]
-    with_others = GradCAM(model, model.features)(images, [[2, 0]] * 3, aug_smooth=True)
-    assert same(together[0], with_others[0])
+    assert found == sizes
+    with_another = GradCAM(model, model.features)(images, [[2, 0]] * 2, aug_smooth=True)
+    assert same(alone[0], with_another[0])
 
 
 @pytest.mark.parametrize("method", METHODS)
