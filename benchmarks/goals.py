@@ -162,8 +162,8 @@ def _others(results: Results) -> Iterator[Goal]:
         "aug_smooth: forward passes",
         6.2,
         smooth,
-        "the way back through the wide head of VGG-16 six times: six floors take nearly as long, and its activations are "
-        "too large for several copies at once to be faster",
+        "the way back through the wide head of VGG-16 six times: six floors take nearly as long, and its activations "
+        "are too large for several copies at once to be faster",
     )
     imports = results.tables.get("imports", {})
     seconds = {name: imports[name]["seconds"] if name in imports else None for name in ("here", "torch")}
