@@ -1,8 +1,9 @@
 """Batch normalisation folded into the convolution before it, while many copies of an image are scored."""
 
 import logging
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+from weakref import ref
 
 import torch
 import torch.nn.functional as F
@@ -16,10 +17,10 @@ logger = logging.getLogger(__name__)
 class FoldedNorms:
     """Scores copies of an image with convolutions whose weights do what the batch normalisation after them would.
 
-    The first copies are scored with the model as it is, while it is watched which normalisation follows which
-    convolution. From then on these pairs are folded if the first copy gets its score again. If it does not, as where
-    something else reads the convolution's output too, none is. The model is not changed, only what this thread's
-    calls of `conv2d` and `batch_norm` do.
+    The first copies are scored with the model as it is, while it is watched which convolution's output nothing but one
+    normalisation reads. From then on these pairs are folded, if two copies get the same scores again. The model is not
+    changed, only what this thread's calls of convolutions and `batch_norm` do, and each is looked at: where an output
+    is used otherwise than it was by the first copies, folding ends, and those copies are scored as all others were.
 
     Args:
         score: some of the channels, (m,), to the scores (m, K) of the copies changed there.
@@ -32,63 +33,140 @@ class FoldedNorms:
     def __call__(self, channels: Tensor) -> Tensor:
         """The scores (m, K)."""
         if self._folds is None:
-            with _Watch() as watch:
-                scores = self._score(channels)
-            self._folds = watch.folds
-            if not self._is_exact(channels[:1], scores[:1]):
-                logger.info("batch normalisation is not folded, for scores would differ")
+            return self._score_and_watch(channels)
+        if self._folds:
+            try:
+                with _Folded(self._folds):
+                    return self._score(channels)
+            except _OtherUseError:
+                logger.info("batch normalisation is not folded any more: what a convolution gives is used otherwise")
                 self._folds = {}
-            return scores
-        if not self._folds:
-            return self._score(channels)
-        with _Folded(self._folds):
-            return self._score(channels)
+        return self._score(channels)
 
-    def _is_exact(self, channels: Tensor, expected: Tensor) -> bool:
-        if not self._folds:
-            return True
+    def _score_and_watch(self, channels: Tensor) -> Tensor:
+        self._folds = {}
+        watch = _Watch()
+        try:
+            with watch:
+                scores = self._score(channels)
+        except Exception as error:  # if it was not the watching, the plain way fails again
+            logger.info("batch normalisation is not folded: %s", error)
+            return self._score(channels)
+        try:
+            folds = watch.folds()
+            if folds and self._is_exact(folds, channels[:2], scores[:2]):
+                self._folds = folds
+        except Exception as error:  # a model that cannot be run like this fails in any way it likes
+            logger.info("batch normalisation is not folded: %s", error)
+        return scores
+
+    def _is_exact(self, folds: "dict[int, _Fold]", channels: Tensor, expected: Tensor) -> bool:
+        with _Folded(folds):
+            found = self._score(channels)
         tolerance = 1e-9 if expected.dtype == torch.float64 else 1e-5
-        return torch.allclose(self(channels), expected, 0, tolerance * float(expected.abs().max()))
+        return bool(((found - expected).abs() <= tolerance * expected.abs().amax(dim=0)).all())
+
+
+class _Norm(NamedTuple):
+    """The arguments of `batch_norm`."""
+
+    input: Any
+    running_mean: Any
+    running_var: Any
+    weight: Any = None
+    bias: Any = None
+    training: bool = False
+    momentum: float = 0.1
+    eps: float = 1e-5
 
 
 class _Fold:
-    """A convolution's weight and bias with a normalisation in them; `variance` tells which normalisation."""
+    """A convolution's weight and bias with a normalisation in them."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, norm: "_Norm") -> None:
-        self.original = weight  # held, lest its id come to stand for another tensor
-        self.variance = norm.variance
-        weight, self.bias = fuse_conv_bn_weights(
-            weight, bias, norm.mean, norm.variance, norm.eps, norm.weight, norm.bias
+    def __init__(self, weight: Tensor, bias: Tensor | None, norm: _Norm) -> None:
+        self._norm = norm._replace(input=None)
+        self._convolution = weight, bias
+        self._versions = self._versions_now()
+        fused, self.bias = fuse_conv_bn_weights(
+            weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-        last = norm.input.ndim == 4 and norm.input.is_contiguous(memory_format=torch.channels_last)
-        # In the order of the pictures, or each call would bring it there.
-        self.weight = weight.contiguous(memory_format=torch.channels_last) if last else weight
+        as_copies_are = weight.ndim == 4 and weight.device.type == "cpu"  # or each call would bring it there
+        self.weight = fused.contiguous(memory_format=torch.channels_last) if as_copies_are else fused
+
+    def is_of(self, weight: Tensor, bias: Tensor | None) -> bool:
+        """Whether it is of this convolution, and nothing in it has changed."""
+        return _same((weight, bias), self._convolution) and self._versions_now() == self._versions
+
+    def is_with(self, norm: _Norm) -> bool:
+        """Whether this normalisation is in it."""
+        return not norm.training and _same(norm[1:5], self._norm[1:5]) and norm.eps == self._norm.eps
+
+    def _versions_now(self) -> list[int]:
+        """How often each tensor was changed in place."""
+        return [tensor._version for tensor in (*self._convolution, *self._norm[1:5]) if tensor is not None]
+
+
+def _same(some: Iterable[Any], others: Iterable[Any]) -> bool:
+    return all(one is other for one, other in zip(some, others, strict=True))
+
+
+class _Call:
+    """A call of a convolution: what it computed with, and who read what it gave."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, output: Tensor) -> None:
+        self.weight, self.bias, self.output = weight, bias, ref(output)
+        self.norms: list[_Norm] = []
+        self.read_otherwise = False
+
+    @property
+    def can_be_folded(self) -> bool:
+        """Whether one normalisation was all that read the output, and nobody keeps it."""
+        return len(self.norms) == 1 and not self.read_otherwise and self.output() is None
 
 
 class _Watch(TorchFunctionMode):
-    """Finds what can be folded, by the id of the convolution's weight."""
+    """Has each convolution's output carry its call, and each call its readers."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.folds: dict[int, _Fold] = {}
+        self._calls: list[_Call] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        if func in _CONVOLUTIONS:
-            call = _Convolution(*args, **kwargs)
-            # In half precision the weights would lose what the normalisation makes up for.
-            if output.dtype == call.weight.dtype in (torch.float32, torch.float64):
-                output.made_by = call.weight, call.bias
-        elif func is F.batch_norm:
+        if func is F.batch_norm:
             norm = _Norm(*args, **kwargs)
-            if not norm.training and (made_by := getattr(norm.input, "made_by", None)):
-                weight, bias = made_by
-                self.folds[id(weight)] = _Fold(weight, bias, norm)
+            if call := getattr(norm.input, "call", None):
+                call.norms.append(norm._replace(input=None))  # which is not to be kept
+        elif not _is_about_the_shape(func, output):
+            for tensor in _tensors(args, kwargs):
+                if call := getattr(tensor, "call", None):
+                    call.read_otherwise = True
+        if func in _CONVOLUTIONS:
+            given, weight, bias, *_ = _arguments(*args, **kwargs)
+            if _is_foldable(given, weight):
+                output.call = _Call(weight, bias, output)
+                self._calls.append(output.call)
         return output
+
+    def folds(self) -> "dict[int, _Fold]":
+        """By the id of the weight; of those that go with one normalisation in all of their calls."""
+        folds: dict[int, _Fold] = {}
+        apart = set()
+        for call in self._calls:
+            key = id(call.weight)
+            if call.can_be_folded:
+                fold = folds.setdefault(key, _Fold(call.weight, call.bias, call.norms[0]))
+            if not call.can_be_folded or not (fold.is_of(call.weight, call.bias) and fold.is_with(call.norms[0])):
+                apart.add(key)
+            if (kept := call.output()) is not None:
+                delattr(kept, "call")
+        return {key: fold for key, fold in folds.items() if key not in apart}
 
 
 class _Folded(TorchFunctionMode):
+    """Has convolutions give what their normalisation would make of it, which then does nothing."""
+
     def __init__(self, folds: dict[int, _Fold]) -> None:
         super().__init__()
         self._folds = folds
@@ -96,41 +174,54 @@ class _Folded(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in _CONVOLUTIONS:
-            call = _Convolution(*args, **kwargs)
-            if fold := self._folds.get(id(call.weight)):
-                output = func(call.input, fold.weight, fold.bias, *call.others, **call.options)
-                output.normalised_by = fold.variance
+            given, weight, bias, others, options = _arguments(*args, **kwargs)
+            fold = self._folds.get(id(weight))
+            if fold and fold.is_of(weight, bias) and _is_foldable(given, weight) and not hasattr(given, "fold"):
+                output = func(given, fold.weight, fold.bias, *others, **options)
+                output.fold = fold
                 return output
         elif func is F.batch_norm:
             norm = _Norm(*args, **kwargs)
-            if getattr(norm.input, "normalised_by", None) is norm.variance:
-                return norm.input
-        return func(*args, **kwargs)
+            fold = getattr(norm.input, "fold", None)
+            if fold and fold.is_with(norm):
+                norm.input.fold = None  # read once; what goes on is another tensor
+                return norm.input.view_as(norm.input)
+        output = func(*args, **kwargs)
+        if not _is_about_the_shape(func, output) and any(hasattr(t, "fold") for t in _tensors(args, kwargs)):
+            raise _OtherUseError
+        return output
+
+
+class _OtherUseError(Exception):
+    """Something else than its normalisation reads what a convolution with folded weights gave."""
 
 
 _CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}
+_OF_THE_SHAPE = {Tensor.dim, Tensor.size}
 
 
-class _Convolution:
-    """The arguments of `conv2d` and its like."""
+def _arguments(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, *others: Any, **options: Any
+) -> tuple[Tensor, Tensor, Tensor | None, tuple[Any, ...], dict[str, Any]]:
+    """Those of a convolution."""
+    return input, weight, bias, others, options
 
-    def __init__(self, input: Tensor, weight: Tensor, bias: Tensor | None = None, *others: Any, **options: Any) -> None:
-        self.input, self.weight, self.bias, self.others, self.options = input, weight, bias, others, options
+
+def _is_foldable(given: Tensor, weight: Tensor) -> bool:
+    """Not in half precision, where the weights would lose what the normalisation makes up for; with a batch axis."""
+    precise = given.dtype == weight.dtype in (torch.float32, torch.float64)
+    return precise and given.ndim == weight.ndim and not torch.is_autocast_enabled(given.device.type)
 
 
-class _Norm:
-    """The arguments of `batch_norm`."""
+def _is_about_the_shape(func: Any, output: Any) -> bool:
+    """Whether a function reads no values: dim() and size(), and attributes that are no tensors."""
+    return func in _OF_THE_SHAPE or (getattr(func, "__name__", "") == "__get__" and not isinstance(output, Tensor))
 
-    def __init__(
-        self,
-        input: Tensor,
-        running_mean: Tensor,
-        running_var: Tensor,
-        weight: Tensor | None = None,
-        bias: Tensor | None = None,
-        training: bool = False,
-        momentum: float = 0.1,
-        eps: float = 1e-5,
-    ) -> None:
-        self.input, self.mean, self.variance, self.weight, self.bias = input, running_mean, running_var, weight, bias
-        self.training, self.eps = training, eps
+
+def _tensors(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
+    """Among the arguments of a function of PyTorch, and in their lists."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from (one for one in value if isinstance(one, Tensor))

@@ -49,9 +49,9 @@ class PerturbationCAM(BaseCAM):
         """The weights (K, C) of one image of the batch; `advance` moves the progress bar by some channels."""
         raise NotImplementedError
 
-    def chunk(self, fitting: int) -> int:
-        """How many copies to run at once: what the user says, or what fits."""
-        return check_count("batch_size", self.batch_size, "to choose") or fitting
+    def chunk(self, otherwise: int) -> int:
+        """How many copies to run at once, where the user does not say."""
+        return check_count("batch_size", self.batch_size, "to choose") or otherwise
 
 
 def scores_in_chunks(

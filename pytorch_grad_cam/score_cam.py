@@ -12,6 +12,9 @@ from pytorch_grad_cam.folding import FoldedNorms
 from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
 from pytorch_grad_cam.utils.image import rescale, resize
 
+# Bytes of copies that run at once: for less, looking at each operation takes more time than the folding saves.
+_WORTH_FOLDING = 2**20
+
 
 class ScoreCAM(PerturbationCAM):
     r"""Score-CAM: weight a channel by the score of the image seen through it; no gradients.
@@ -48,7 +51,7 @@ class ScoreCAM(PerturbationCAM):
         # The mask of a flat channel is 0 everywhere: one score stands for all of them.
         scored = torch.cat([varied, flat[:1]])
         chunk = self.chunk(copies_at_once(picture))
-        if len(scored) > 2 * chunk:
+        if len(scored) > 2 * chunk and chunk * picture.nbytes >= _WORTH_FOLDING:
             score = FoldedNorms(score)
         scores = scores_in_chunks(score, scored, chunk, advance).mT
         every = scores.new_full((len(scores), activations.shape[1]), -torch.inf)

@@ -22,7 +22,7 @@ def rescale(maps: Tensor) -> Tensor:
 
 def above_zero(values: Tensor) -> Tensor:
     """Divisors of what is 0 wherever they are: there the quotient is 0, not NaN."""
-    return values.clamp(min=torch.finfo(values.dtype).tiny)
+    return torch.where(values > 0, values, 1)
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
