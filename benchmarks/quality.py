@@ -35,8 +35,10 @@ from pytorch_grad_cam.metrics import (
     insertion,
     mask_iou,
     pointing_game,
+    rank_correlation,
     road_combined,
 )
+from pytorch_grad_cam.utils.find_layers import layer_name
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "quality.md"
@@ -123,16 +125,30 @@ def faithfulness(model: nn.Module, images: Tensor, maps: Tensor, classes: list[l
     }
 
 
-def randomisation(model: nn.Module, method: type[BaseCAM]) -> Tensor:
-    """1 - rank correlation of maps (B, 2) with those after the last layers lost what they had learnt."""
-    images, classes, *_ = batch(0)
+@functools.cache
+def randomised(network: str) -> nn.Module:
+    """A network whose last layers have lost what they had learnt."""
+    model = load_network(network)
     layers = [name for name, module in model.named_modules() if list(module.parameters(recurse=False))]
-    stages = cascading_randomisation(model, method, images, classes, layers=layers[: -RANDOMISED - 1 : -1])
-    return 1 - stages.similarity[-1]
+    stages: list[nn.Module] = []
+
+    def maps_of(stage: nn.Module) -> Tensor:
+        stages.append(stage)
+        return torch.eye(2)[None]  # the maps are made where there are scenes
+
+    cascading_randomisation(model, maps_of, layers=layers[: -RANDOMISED - 1 : -1])
+    return stages[-1]
 
 
-def measure(model: nn.Module, explain: Explain, first: int, method: type[BaseCAM] | None) -> dict[str, NDArray[Any]]:
-    """Figures (n, 2) of each metric over `CHUNK` scenes; that of randomised weights is of the first ones."""
+def measure(model: nn.Module, explain: Explain, first: int, randomised: Explain | None) -> dict[str, NDArray[Any]]:
+    """Figures (n, 2) of each metric over `CHUNK` scenes.
+
+    Args:
+        model: the network.
+        explain: what is measured.
+        first: of the scenes.
+        randomised: the same of the network with randomised weights, if it is to be compared.
+    """
     figures: dict[str, list[Tensor]] = {}
     for number in range(first // BATCH, (first + CHUNK) // BATCH):
         images, classes, drawn, masks, boxes = batch(number)
@@ -140,10 +156,10 @@ def measure(model: nn.Module, explain: Explain, first: int, method: type[BaseCAM
         maps = explain(images, classes, drawn)
         found = {"milliseconds": torch.full((BATCH, 2), 1000 * (time.perf_counter() - start) / BATCH)}
         found |= against_truth(maps, masks, boxes) | faithfulness(model, images, maps, classes)
+        if randomised is not None:
+            found["randomisation"] = 1 - rank_correlation(randomised(images, classes, drawn), maps)
         for name, values in found.items():
             figures.setdefault(name, []).append(values)
-    if method is not None and first == 0:
-        figures["randomisation"] = [randomisation(model, method)]
     return {name: torch.cat(values).double().numpy() for name, values in figures.items()}
 
 
@@ -201,7 +217,11 @@ def work(row: Row, first: int) -> dict[str, NDArray[Any]]:
     def explain(images: Tensor, classes: list[list[int]], drawn: list[Scene]) -> Tensor:
         return cam.explain(images, classes, **SMOOTHINGS[smoothing]).maps
 
-    return measure(model, explain, first, METHODS[name] if smoothing == "plain" else None)
+    def explain_randomised(images: Tensor, classes: list[list[int]], drawn: list[Scene]) -> Tensor:
+        layers = [layer_name(model, layer) for layer in cam.target_layers or ()]  # that of the trained network
+        return METHODS[name](randomised(network), layers).explain(images, classes).maps
+
+    return measure(model, explain, first, explain_randomised if smoothing == "plain" else None)
 
 
 def result_path(row: Row, first: int) -> Path:
@@ -306,7 +326,7 @@ against it, not of how the network answers to removed pixels.
   and at {percentages} % of the pixels.
 - **randomisation**: 1 - rank correlation with the map after the last {RANDOMISED} layers with parameters were \
 randomised;
-  {BATCH} scenes; 0 is a map that does not depend on them. Not of smoothed maps, which read the same weights.
+  0 is a map that does not depend on them. Not of smoothed maps, which read the same weights.
 - **ms / picture**: for both classes, the median over batches of {BATCH}; other work may have shared the machine: an
   order of magnitude ([benchmarks.md](benchmarks.md) has the speed).
 
