@@ -36,8 +36,10 @@ class Axis:
 def axes(*, quick: bool) -> list[Axis]:
     """Batch, input and target layer of ResNet-50, and channels of a small network."""
     batches = (1, 8) if quick else (1, 2, 4, 8, 16, 32)
-    sizes = (224, 448) if quick else (224, 448, 672, 896)
-    layers = {56: "layer1", 28: "layer2", 14: "layer3", 7: None}
+    sizes = (224, 320) if quick else (224, 448, 672, 896)
+    layers: dict[int, str | None] = (
+        {14: "layer3", 7: None} if quick else {56: "layer1", 28: "layer2", 14: "layer3", 7: None}
+    )
     channels = (64, 2048) if quick else (64, 128, 256, 512, 1024, 2048)
     return [
         Axis("images in a batch", tuple((n, Case("resnet50", "GradCAM", batch=n)) for n in batches)),
