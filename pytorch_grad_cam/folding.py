@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
-from torch.overrides import TorchFunctionMode
+
+from pytorch_grad_cam.modes import CallMode
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class FoldedNorms:
             return self._score_and_watch(channels)
         if self._folds:
             try:
-                with _Folded(self._folds):
+                with _Folded(self._folds).running():
                     return self._score(channels)
             except _OtherUseError:
                 logger.info("batch normalisation is not folded any more: what a convolution gives is used otherwise")
@@ -47,7 +48,7 @@ class FoldedNorms:
         self._folds = {}
         watch = _Watch()
         try:
-            with watch:
+            with watch.running():
                 scores = self._score(channels)
         except Exception as error:  # if it was not the watching, the plain way fails again
             logger.info("batch normalisation is not folded: %s", error)
@@ -61,7 +62,7 @@ class FoldedNorms:
         return scores
 
     def _is_exact(self, folds: "dict[int, _Fold]", channels: Tensor, expected: Tensor) -> bool:
-        with _Folded(folds):
+        with _Folded(folds).running():
             found = self._score(channels)
         tolerance = 1e-9 if expected.dtype == torch.float64 else 1e-5
         return bool(((found - expected).abs() <= tolerance * expected.abs().amax(dim=0)).all())
@@ -124,15 +125,14 @@ class _Call:
         return len(self.norms) == 1 and not self.read_otherwise and self.output() is None
 
 
-class _Watch(TorchFunctionMode):
+class _Watch(CallMode):
     """Has each convolution's output carry its call, and each call its readers."""
 
     def __init__(self) -> None:
         super().__init__()
         self._calls: list[_Call] = []
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = func(*args, **kwargs)
         if func is F.batch_norm:
             norm = _Norm(*args, **kwargs)
@@ -164,15 +164,14 @@ class _Watch(TorchFunctionMode):
         return {key: fold for key, fold in folds.items() if key not in apart}
 
 
-class _Folded(TorchFunctionMode):
+class _Folded(CallMode):
     """Has convolutions give what their normalisation would make of it, which then does nothing."""
 
     def __init__(self, folds: dict[int, _Fold]) -> None:
         super().__init__()
         self._folds = folds
 
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func in _CONVOLUTIONS:
             given, weight, bias, others, options = _arguments(*args, **kwargs)
             fold = self._folds.get(id(weight))

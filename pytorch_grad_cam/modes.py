@@ -124,13 +124,40 @@ def in_float32(device: torch.device) -> Iterator[None]:
 
     What is in half precision is only read: an operation in place on it would go to a copy, so give `at_least_float32`.
     """
-    with torch.autocast(device.type, enabled=False), _InFloat32():
+    with torch.autocast(device.type, enabled=False), _InFloat32().running():
         yield
 
 
-class _InFloat32(TorchFunctionMode):
+class CallMode(TorchFunctionMode):
+    """Has `call` stand for each function of PyTorch that this thread calls while it is running.
+
+    One that an interrupt leaves on PyTorch's stack of modes does nothing any more.
+    """
+
+    _runs = False
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run the block."""
+
+        def stop() -> None:
+            self._runs = False
+
+        with undone_by(stop):
+            self._runs = True
+            with self:
+                yield
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        return self.call(func, args, kwargs or {}) if self._runs else func(*args, **(kwargs or {}))
+
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the function is to return."""
+        raise NotImplementedError
+
+
+class _InFloat32(CallMode):
+    def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if getattr(func, "__name__", "") != "__get__":  # of an attribute, such as a shape
             args, kwargs = at_least_float32((args, kwargs))
         return func(*args, **kwargs)

@@ -7,9 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.overrides import _pop_mode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pytorch_grad_cam import ScoreCAM, score_cam
+from pytorch_grad_cam import ScoreCAM, folding, score_cam
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytorch_grad_cam.BlankMapWarning")
 
@@ -368,3 +369,25 @@ def test_little_work_is_not_worth_it(monkeypatch):
     monkeypatch.undo()
     _, batches = explained(Net())
     assert batches.count(2) == 6 * 2
+
+
+@pytest.mark.parametrize("name", ["_Watch", "_Folded"])
+def test_an_interrupt_between_two_steps_leaves_nothing_at_work(name, monkeypatch):
+    class Interrupted(getattr(folding, name)):
+        def __enter__(self):
+            super().__enter__()
+            raise KeyboardInterrupt
+
+    model, x = Net(), torch.rand(2, 4, 6, 6)
+    expected = model(x)
+    monkeypatch.setattr(folding, name, Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        explained(model)
+    try:
+        with Norms() as norms:
+            found = model(x)
+        assert torch.equal(found, expected)
+        assert norms.batches == [2, 2]
+        assert not vars(model.conv(x))
+    finally:
+        _pop_mode()
