@@ -167,7 +167,8 @@ class Targets:
             columns = [ClassifierOutputTarget(category)(of_classes) for category in {c for row in classes for c in row}]
             if len(columns) == 1:
                 return torch.stack(columns * len(classes[0]), dim=1)
-            return of_classes.gather(1, torch.tensor(classes, device=of_classes.device))
+            # To a GPU without waiting for what it is at.
+            return of_classes.gather(1, torch.tensor(classes).to(of_classes.device, non_blocking=True))
         about_classes = all(isinstance(target, ClassifierOutputTarget) for row in self.rows for target in row)
         images = of_classes if about_classes and of_classes is not None else per_image(outputs, len(self.rows))
         rows = zip(self.rows, images, strict=True)
