@@ -11,61 +11,74 @@ from torch import Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from pytorch_grad_cam.modes import CallMode
+from pytorch_grad_cam.utils.trees import tensors_in
 
 logger = logging.getLogger(__name__)
 
 
 class FoldedNorms:
-    """Scores copies of an image with convolutions whose weights do what the batch normalisation after them would.
+    """Runs copies of an image with convolutions whose weights do what the batch normalisation after them would.
 
-    The first copies are scored with the model as it is, while it is watched which convolution's output nothing but one
-    normalisation reads. From then on these pairs are folded, if two copies get the same scores again. The model is not
+    The first copies run with the model as it is, while it is watched which convolution's output nothing but one
+    normalisation reads. From then on these pairs are folded, if two copies get the same outputs again. The model is not
     changed, only what this thread's calls of convolutions and `batch_norm` do, and each is looked at: where an output
-    is used otherwise than it was by the first copies, folding ends, and those copies are scored as all others were.
+    or a weight is used otherwise than by the first copies, folding ends, and those copies run as all others did.
 
     Args:
-        score: some of the channels, (m,), to the scores (m, K) of the copies changed there.
+        run: some of the channels, (m,), to what the model returns for the m copies changed there.
     """
 
-    def __init__(self, score: Callable[[Tensor], Tensor]) -> None:
-        self._score = score
+    def __init__(self, run: Callable[[Tensor], Any]) -> None:
+        self._run = run
         self._folds: dict[int, _Fold] | None = None
 
-    def __call__(self, channels: Tensor) -> Tensor:
-        """The scores (m, K)."""
+    def __call__(self, channels: Tensor) -> Any:
+        """What the model returns."""
         if self._folds is None:
-            return self._score_and_watch(channels)
-        if self._folds:
-            try:
-                with _Folded(self._folds).running():
-                    return self._score(channels)
-            except _OtherUseError:
-                logger.info("batch normalisation is not folded any more: what a convolution gives is used otherwise")
-                self._folds = {}
-        return self._score(channels)
+            watch = _Watch()
+            outputs = self._attempt(watch, channels)
+            self._folds = {} if outputs is None else self._proved_folds(watch, channels, outputs)
+        else:
+            outputs = self._attempt(_Folded(self._folds), channels) if self._folds else None
+            self._folds = {} if outputs is None else self._folds
+        return self._run(channels) if outputs is None else outputs
 
-    def _score_and_watch(self, channels: Tensor) -> Tensor:
-        self._folds = {}
-        watch = _Watch()
+    def _attempt(self, mode: "_Watch | _Folded", channels: Tensor) -> Any:
+        """The outputs; None where they may be wrong, or it fails: if for another reason, the plain way fails again."""
         try:
-            with watch.running():
-                scores = self._score(channels)
-        except Exception as error:  # if it was not the watching, the plain way fails again
-            logger.info("batch normalisation is not folded: %s", error)
-            return self._score(channels)
-        try:
-            folds = watch.folds()
-            if folds and self._is_exact(folds, channels[:2], scores[:2]):
-                self._folds = folds
+            with mode.running():
+                outputs = self._run(channels)
+            return outputs if mode.is_sound() else None
         except Exception as error:  # a model that cannot be run like this fails in any way it likes
             logger.info("batch normalisation is not folded: %s", error)
-        return scores
+            return None
 
-    def _is_exact(self, folds: "dict[int, _Fold]", channels: Tensor, expected: Tensor) -> bool:
-        with _Folded(folds).running():
-            found = self._score(channels)
-        tolerance = 1e-9 if expected.dtype == torch.float64 else 1e-5
-        return bool(((found - expected).abs() <= tolerance * expected.abs().amax(dim=0)).all())
+    def _proved_folds(self, watch: "_Watch", channels: Tensor, outputs: Any) -> "dict[int, _Fold]":
+        try:
+            folds = watch.folds()
+        except Exception as error:  # of tensors of any kind
+            logger.info("batch normalisation is not folded: %s", error)
+            return {}
+        return folds if folds and self._is_exact(folds, channels, outputs) else {}
+
+    def _is_exact(self, folds: "dict[int, _Fold]", channels: Tensor, outputs: Any) -> bool:
+        some = min(2, len(channels))
+        gpus = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+        with torch.random.fork_rng(gpus):  # who draws numbers gets those that he would get without this
+            again = self._attempt(_Folded(folds), channels[:some])
+        found, expected = tensors_in(again), tensors_in(outputs)
+        return len(found) == len(expected) > 0 and all(
+            _is_close(a, b[:some] if b.ndim and len(b) == len(channels) else b)
+            for a, b in zip(found, expected, strict=True)
+        )
+
+
+def _is_close(found: Tensor, expected: Tensor) -> bool:
+    if found.shape != expected.shape or found.dtype != expected.dtype:
+        return False
+    tolerance = {torch.float32: 1e-5, torch.float64: 1e-9}.get(found.dtype, 0.0)
+    most = tolerance * expected.abs().max() if expected.numel() else 0
+    return bool(((found - expected).abs() <= most).all())
 
 
 class _Norm(NamedTuple):
@@ -88,11 +101,14 @@ class _Fold:
         self._norm = norm._replace(input=None)
         self._convolution = weight, bias
         self._versions = self._versions_now()
-        fused, self.bias = fuse_conv_bn_weights(
+        self.weight, self.bias = fuse_conv_bn_weights(
             weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-        as_copies_are = weight.ndim == 4 and weight.device.type == "cpu"  # or each call would bring it there
-        self.weight = fused.contiguous(memory_format=torch.channels_last) if as_copies_are else fused
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that it was made of."""
+        return [tensor for tensor in (*self._convolution, *self._norm[1:5]) if tensor is not None]
 
     def is_of(self, weight: Tensor, bias: Tensor | None) -> bool:
         """Whether it is of this convolution, and nothing in it has changed."""
@@ -104,7 +120,7 @@ class _Fold:
 
     def _versions_now(self) -> list[int]:
         """How often each tensor was changed in place."""
-        return [tensor._version for tensor in (*self._convolution, *self._norm[1:5]) if tensor is not None]
+        return [tensor._version for tensor in self.tensors]
 
 
 def _same(some: Iterable[Any], others: Iterable[Any]) -> bool:
@@ -129,8 +145,8 @@ class _Watch(CallMode):
     """Has each convolution's output carry its call, and each call its readers."""
 
     def __init__(self) -> None:
-        super().__init__()
         self._calls: list[_Call] = []
+        self._read: set[int] = set()  # ids of tensors
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = func(*args, **kwargs)
@@ -138,18 +154,27 @@ class _Watch(CallMode):
             norm = _Norm(*args, **kwargs)
             if call := getattr(norm.input, "call", None):
                 call.norms.append(norm._replace(input=None))  # which is not to be kept
-        elif not _is_about_the_shape(func, output):
-            for tensor in _tensors(args, kwargs):
-                if call := getattr(tensor, "call", None):
-                    call.read_otherwise = True
-        if func in _CONVOLUTIONS:
+        elif func in _CONVOLUTIONS:
             given, weight, bias, *_ = _arguments(*args, **kwargs)
+            self._note([given])
             if _is_foldable(given, weight):
                 output.call = _Call(weight, bias, output)
                 self._calls.append(output.call)
+        elif not _is_about_the_shape(func, output):
+            self._note(_tensors(args, kwargs))
         return output
 
-    def folds(self) -> "dict[int, _Fold]":
+    def _note(self, tensors: Iterable[Tensor]) -> None:
+        for tensor in tensors:
+            self._read.add(id(tensor))
+            if call := getattr(tensor, "call", None):
+                call.read_otherwise = True
+
+    def is_sound(self) -> bool:
+        """Nothing was changed."""
+        return True
+
+    def folds(self) -> dict[int, _Fold]:
         """By the id of the weight; of those that go with one normalisation in all of their calls."""
         folds: dict[int, _Fold] = {}
         apart = set()
@@ -161,15 +186,21 @@ class _Watch(CallMode):
                 apart.add(key)
             if (kept := call.output()) is not None:
                 delattr(kept, "call")
-        return {key: fold for key, fold in folds.items() if key not in apart}
+        return {
+            key: fold
+            for key, fold in folds.items()
+            if key not in apart and self._read.isdisjoint(map(id, fold.tensors))
+        }
 
 
 class _Folded(CallMode):
     """Has convolutions give what their normalisation would make of it, which then does nothing."""
 
     def __init__(self, folds: dict[int, _Fold]) -> None:
-        super().__init__()
         self._folds = folds
+        self._parts = {id(tensor) for fold in folds.values() for tensor in fold.tensors}
+        self._outputs: list[ref[Tensor]] = []
+        self._used_otherwise = False
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func in _CONVOLUTIONS:
@@ -178,6 +209,7 @@ class _Folded(CallMode):
             if fold and fold.is_of(weight, bias) and _is_foldable(given, weight) and not hasattr(given, "fold"):
                 output = func(given, fold.weight, fold.bias, *others, **options)
                 output.fold = fold
+                self._outputs.append(ref(output))
                 return output
         elif func is F.batch_norm:
             norm = _Norm(*args, **kwargs)
@@ -186,13 +218,21 @@ class _Folded(CallMode):
                 norm.input.fold = None  # read once; what goes on is another tensor
                 return norm.input.view_as(norm.input)
         output = func(*args, **kwargs)
-        if not _is_about_the_shape(func, output) and any(hasattr(t, "fold") for t in _tensors(args, kwargs)):
-            raise _OtherUseError
+        if not _is_about_the_shape(func, output) and any(map(self._is_ours, _tensors(args, kwargs))):
+            self._used_otherwise = True  # should the model catch what is raised
+            raise _OtherUseError("something else reads a convolution's output, or its weights")
         return output
+
+    def is_sound(self) -> bool:
+        """Whether nothing but normalisations read what convolutions gave, and nobody keeps it."""
+        return not self._used_otherwise and all(output() is None for output in self._outputs)
+
+    def _is_ours(self, tensor: Tensor) -> bool:
+        return hasattr(tensor, "fold") or id(tensor) in self._parts
 
 
 class _OtherUseError(Exception):
-    """Something else than its normalisation reads what a convolution with folded weights gave."""
+    """The copies have to run again, without folds."""
 
 
 _CONVOLUTIONS = {torch.conv1d, torch.conv2d, torch.conv3d}

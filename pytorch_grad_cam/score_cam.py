@@ -35,13 +35,12 @@ class ScoreCAM(PerturbationCAM):
         activations, given = evidence.activations[image], evidence.given.image(image)
         picture = given.pictures
 
-        def score(channels: Tensor) -> Tensor:
+        def run(channels: Tensor) -> Any:
             masks = rescale(resize(activations[:, channels], picture.shape[2:]))[0].unsqueeze(1)
             copies = (picture * masks).to(picture.dtype)
             if copies.device.type == "cpu" and copies.ndim == 4:  # the faster order for convolutions there
                 copies = copies.contiguous(memory_format=torch.channels_last)
-            outputs = given.copies(len(channels)).with_pictures(copies).run(self.model)
-            return evidence.targets.of_copies(image, len(channels)).scores(outputs).to(activations.dtype)
+            return given.copies(len(channels)).with_pictures(copies).run(self.model)
 
         values = activations[0].flatten(1)
         varies = values.amax(dim=1) > values.amin(dim=1)
@@ -52,7 +51,11 @@ class ScoreCAM(PerturbationCAM):
         scored = torch.cat([varied, flat[:1]])
         chunk = self.chunk(copies_at_once(picture))
         if len(scored) > 2 * chunk and chunk * picture.nbytes >= _WORTH_FOLDING:
-            score = FoldedNorms(score)
+            run = FoldedNorms(run)
+
+        def score(channels: Tensor) -> Tensor:
+            return evidence.targets.of_copies(image, len(channels)).scores(run(channels)).to(activations.dtype)
+
         scores = scores_in_chunks(score, scored, chunk, advance).mT
         every = scores.new_full((len(scores), activations.shape[1]), -torch.inf)
         every[:, flat] = scores[:, -1:]

@@ -302,20 +302,6 @@ class SometimesNormedTwice(PerImage):
         return (z + self.norm(y).mul_(2) if self.is_bright(x) else z).relu()
 
 
-@pytest.mark.parametrize("network", PerImage.__subclasses__())
-@pytest.mark.parametrize("batch_size", [1, 2])
-def test_what_other_copies_do_otherwise_ends_it(network, batch_size):
-    model = network()
-    means = []
-    handle = model.conv.register_forward_pre_hook(lambda _, args: means.append(float(args[0].mean())))
-    weights(model, 1)
-    handle.remove()
-    copies = means[1:]
-    model.limit = max(copies[:2])
-    assert sum(mean > model.limit for mean in copies[2:]) > 0, "the first take one way, others another"
-    assert_as_without(model, batch_size=batch_size)
-
-
 class OutOfMemory(ReadTwice):
     passes = 0
 
@@ -356,6 +342,102 @@ class Keeper(Net):
         self.kept = self.conv(x)
         self.kept_of = x
         return self.norm(self.kept).relu()
+
+
+class KeepsSome(PerImage):
+    def features(self, x):
+        y = self.conv(x)
+        if self.is_bright(x):
+            self.kept, self.kept_of = y, x
+        return self.norm(y).relu()
+
+
+class Catches(PerImage):
+    def features(self, x):
+        y = self.conv(x)
+        z = self.norm(y)
+        try:
+            return (z + y if self.is_bright(x) else z).relu()
+        except Exception:
+            return z * 0
+
+
+class OtherData(PerImage):
+    def features(self, x):
+        if not self.is_bright(x):
+            return super().features(x)
+        before = self.conv.weight.clone()
+        self.conv.weight.data.mul_(5)
+        try:
+            return super().features(x)
+        finally:
+            self.conv.weight.data.copy_(before)
+
+
+class Fails(PerImage):
+    def features(self, x):
+        z = super().features(x)
+        if self.is_bright(x) and vars(self.norm).get("fails", True) and z._base is not None:
+            raise ValueError("views are not for me")
+        return z
+
+
+@pytest.mark.parametrize("network", PerImage.__subclasses__())
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_what_other_copies_do_otherwise_ends_it(network, batch_size):
+    model = network()
+    means = []
+    handle = model.conv.register_forward_pre_hook(lambda _, args: means.append(float(args[0].mean())))
+    weights(model, 1)
+    handle.remove()
+    copies = means[1:]
+    model.limit = max(copies[:2])
+    assert sum(mean > model.limit for mean in copies[2:]) > 0, "the first take one way, others another"
+    assert_as_without(model, batch_size=batch_size)
+    if hasattr(model, "kept"):
+        weights(model, batch_size)
+        assert torch.allclose(model.kept, model.conv(model.kept_of), 0, 1e-6)
+
+
+class ByScript(Net):
+    """A reader that no mode of PyTorch sees."""
+
+    def features(self, x):
+        y = self.conv(x)
+        return self.norm(y).relu() + doubled(y)
+
+
+@torch.jit.script
+def doubled(y):
+    return 2 * y
+
+
+def test_a_reader_that_is_not_seen_is_found_by_the_outputs():
+    for place in range(3):
+        model = ByScript()
+        limit = float(weights(model, 100, place).new_tensor(first_scores(model, place)).max())
+        assert_as_without(model, [[lambda o, place=place, limit=limit: (o[..., place] - limit).relu()]])
+
+
+def first_scores(model, place):
+    """Of the first two copies."""
+    found = []
+    run = model.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "forward", lambda x: found.append(run(x)[:, place]) or run(x))
+        weights(model, 100, place)
+    return found[1][:2].tolist()
+
+
+def test_numbers_are_drawn_as_without_it():
+    class Draws(Net):
+        def forward(self, x):
+            drawn.append(float(torch.rand(())))
+            return super().forward(x)
+
+    drawn = []
+    weights(Draws(), 2)
+    assert len(set(drawn)) == 1 + 6, "the check draws what the next copies draw"
 
 
 def test_what_a_model_keeps_is_what_its_convolution_gave():
