@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
 from typing import Any, NamedTuple
 from weakref import ref
 
@@ -105,6 +106,15 @@ class _Fold:
             weight, bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
 
+    @cached_property
+    def _weight_with_channels_last(self) -> Tensor:
+        return self.weight.contiguous(memory_format=torch.channels_last)
+
+    def weight_for(self, given: Tensor) -> Tensor:
+        """In the order of what it is applied to, or each call would bring it there."""
+        last = given.ndim == 4 and given.is_contiguous(memory_format=torch.channels_last)
+        return self._weight_with_channels_last if last and not given.is_contiguous() else self.weight
+
     @property
     def tensors(self) -> list[Tensor]:
         """All that it was made of."""
@@ -207,7 +217,7 @@ class _Folded(CallMode):
             given, weight, bias, others, options = _arguments(*args, **kwargs)
             fold = self._folds.get(id(weight))
             if fold and fold.is_of(weight, bias) and _is_foldable(given, weight) and not hasattr(given, "fold"):
-                output = func(given, fold.weight, fold.bias, *others, **options)
+                output = func(given, fold.weight_for(given), fold.bias, *others, **options)
                 output.fold = fold
                 self._outputs.append(ref(output))
                 return output
