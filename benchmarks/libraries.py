@@ -150,8 +150,8 @@ class Library:
     def can(self, case: Case) -> bool:
         """Whether it has what the case asks for."""
         if self.start is floor:
-            several = case.layer or case.aug_smooth or (case.method == "ScoreCAM" and not case.channels)
-            return case.method in self.methods and case.network in FLOORS and not several
+            written = case.method in self.methods and case.network in FLOORS and not case.layer and not case.aug_smooth
+            return written and (case.method != "ScoreCAM" or case.channels is not None)  # all channels: minutes
         if case.network in NETWORKS and NETWORKS[case.network].transform and not self.transformers:
             return False
         return case.method in self.methods and (self.smooths or not case.aug_smooth) and not self._lacks_channels(case)

@@ -140,14 +140,14 @@ def randomised(network: str) -> nn.Module:
     return stages[-1]
 
 
-def measure(model: nn.Module, explain: Explain, first: int, randomised: Explain | None) -> dict[str, NDArray[Any]]:
+def measure(model: nn.Module, explain: Explain, first: int, without_memory: Explain | None) -> dict[str, NDArray[Any]]:
     """Figures (n, 2) of each metric over `CHUNK` scenes.
 
     Args:
         model: the network.
         explain: what is measured.
         first: of the scenes.
-        randomised: the same of the network with randomised weights, if it is to be compared.
+        without_memory: the same of the network with randomised weights, if it is to be compared.
     """
     figures: dict[str, list[Tensor]] = {}
     for number in range(first // BATCH, (first + CHUNK) // BATCH):
@@ -156,8 +156,8 @@ def measure(model: nn.Module, explain: Explain, first: int, randomised: Explain 
         maps = explain(images, classes, drawn)
         found = {"milliseconds": torch.full((BATCH, 2), 1000 * (time.perf_counter() - start) / BATCH)}
         found |= against_truth(maps, masks, boxes) | faithfulness(model, images, maps, classes)
-        if randomised is not None:
-            found["randomisation"] = 1 - rank_correlation(randomised(images, classes, drawn), maps)
+        if without_memory is not None:
+            found["randomisation"] = 1 - rank_correlation(without_memory(images, classes, drawn), maps)
         for name, values in found.items():
             figures.setdefault(name, []).append(values)
     return {name: torch.cat(values).double().numpy() for name, values in figures.items()}

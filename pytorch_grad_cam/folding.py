@@ -35,13 +35,15 @@ class FoldedNorms:
 
     def __call__(self, channels: Tensor) -> Any:
         """What the model returns."""
+        outputs = None
         if self._folds is None:
             watch = _Watch()
             outputs = self._attempt(watch, channels)
             self._folds = {} if outputs is None else self._proved_folds(watch, channels, outputs)
-        else:
-            outputs = self._attempt(_Folded(self._folds), channels) if self._folds else None
-            self._folds = {} if outputs is None else self._folds
+        elif self._folds:
+            outputs = self._attempt(_Folded(self._folds), channels)
+            if outputs is None:
+                self._folds = {}
         return self._run(channels) if outputs is None else outputs
 
     def _attempt(self, mode: "_Watch | _Folded", channels: Tensor) -> Any:
@@ -57,10 +59,10 @@ class FoldedNorms:
     def _proved_folds(self, watch: "_Watch", channels: Tensor, outputs: Any) -> "dict[int, _Fold]":
         try:
             folds = watch.folds()
-        except Exception as error:  # of tensors of any kind
+            return folds if folds and self._is_exact(folds, channels, outputs) else {}
+        except Exception as error:  # weights and outputs may be tensors of any kind
             logger.info("batch normalisation is not folded: %s", error)
             return {}
-        return folds if folds and self._is_exact(folds, channels, outputs) else {}
 
     def _is_exact(self, folds: "dict[int, _Fold]", channels: Tensor, outputs: Any) -> bool:
         some = min(2, len(channels))
@@ -77,6 +79,8 @@ class FoldedNorms:
 def _is_close(found: Tensor, expected: Tensor) -> bool:
     if found.shape != expected.shape or found.dtype != expected.dtype:
         return False
+    if not found.is_floating_point():
+        return torch.equal(found, expected)
     tolerance = {torch.float32: 1e-5, torch.float64: 1e-9}.get(found.dtype, 0.0)
     most = tolerance * expected.abs().max() if expected.numel() else 0
     return bool(((found - expected).abs() <= most).all())
@@ -155,6 +159,7 @@ class _Watch(CallMode):
     """Has each convolution's output carry its call, and each call its readers."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._calls: list[_Call] = []
         self._read: set[int] = set()  # ids of tensors
 
@@ -190,9 +195,10 @@ class _Watch(CallMode):
         apart = set()
         for call in self._calls:
             key = id(call.weight)
-            if call.can_be_folded:
-                fold = folds.setdefault(key, _Fold(call.weight, call.bias, call.norms[0]))
-            if not call.can_be_folded or not (fold.is_of(call.weight, call.bias) and fold.is_with(call.norms[0])):
+            if call.can_be_folded and key not in folds:
+                folds[key] = _Fold(call.weight, call.bias, call.norms[0])
+            fold = folds.get(key)
+            if not (call.can_be_folded and fold and fold.is_of(call.weight, call.bias) and fold.is_with(call.norms[0])):
                 apart.add(key)
             if (kept := call.output()) is not None:
                 delattr(kept, "call")
@@ -207,6 +213,7 @@ class _Folded(CallMode):
     """Has convolutions give what their normalisation would make of it, which then does nothing."""
 
     def __init__(self, folds: dict[int, _Fold]) -> None:
+        super().__init__()
         self._folds = folds
         self._parts = {id(tensor) for fold in folds.values() for tensor in fold.tensors}
         self._outputs: list[ref[Tensor]] = []

@@ -192,6 +192,16 @@ def assert_as_without(model, targets=1, batch_size=2):
     assert torch.allclose(weights(model, batch_size, targets), weights(model, 100, targets), 0, 1e-6)
 
 
+def first_scores(model, place):
+    """Of the first two copies."""
+    found = []
+    run = model.forward
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "forward", lambda x: found.append(run(x)[:, place]) or run(x))
+        weights(model, 100, place)
+    return found[1][:2].tolist()
+
+
 class ReadByAttribute(Net):
     def features(self, x):
         y = self.conv(x)
@@ -224,12 +234,7 @@ class WithoutBatchAxis(Net):
 @pytest.mark.parametrize("place", range(3))
 def test_scores_that_tell_nothing_prove_nothing(network, place):
     model = network()
-    found = []
-    with pytest.MonkeyPatch.context() as patch:
-        run = model.forward
-        patch.setattr(model, "forward", lambda x: found.append(run(x)[:, place]) or run(x))
-        weights(model, 100, place)
-    limit = float(found[1][:2].max())  # of the first two copies
+    limit = max(first_scores(model, place))
     targets = [[lambda o: (o[..., place] - limit).relu(), lambda o: o[..., place] * 0 + 1e6]]
     assert_as_without(model, targets)
 
@@ -258,12 +263,7 @@ class OtherWeight(PerImage):
         return super().features(x)
 
 
-class OtherNorm(PerImage):
-    def __init__(self):
-        super().__init__()
-        self.other = copy.deepcopy(self.norm)
-        self.other.running_mean.add_(1)
-
+class OtherNorm(PerImage, TwoNorms):
     def features(self, x):
         return (self.other if self.is_bright(x) else self.norm)(self.conv(x)).relu_()
 
@@ -344,6 +344,20 @@ class Keeper(Net):
         return self.norm(self.kept).relu()
 
 
+class WithMask(Net):
+    """Beside the scores it returns what is neither a floating-point number nor has one."""
+
+    def forward(self, x):
+        scores = super().forward(x)
+        return scores, scores > 0, scores.argmax(dim=1), "a name"
+
+
+def test_outputs_of_any_kind_are_compared():
+    _, batches = explained(WithMask())
+    assert batches == [1, 1, 2, 2], "folded after the first copies"
+    assert_as_without(WithMask())
+
+
 class KeepsSome(PerImage):
     def features(self, x):
         y = self.conv(x)
@@ -377,7 +391,7 @@ class OtherData(PerImage):
 class Fails(PerImage):
     def features(self, x):
         z = super().features(x)
-        if self.is_bright(x) and vars(self.norm).get("fails", True) and z._base is not None:
+        if self.is_bright(x) and z._base is not None:
             raise ValueError("views are not for me")
         return z
 
@@ -415,18 +429,8 @@ def doubled(y):
 def test_a_reader_that_is_not_seen_is_found_by_the_outputs():
     for place in range(3):
         model = ByScript()
-        limit = float(weights(model, 100, place).new_tensor(first_scores(model, place)).max())
+        limit = max(first_scores(model, place))
         assert_as_without(model, [[lambda o, place=place, limit=limit: (o[..., place] - limit).relu()]])
-
-
-def first_scores(model, place):
-    """Of the first two copies."""
-    found = []
-    run = model.forward
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "forward", lambda x: found.append(run(x)[:, place]) or run(x))
-        weights(model, 100, place)
-    return found[1][:2].tolist()
 
 
 def test_numbers_are_drawn_as_without_it():
