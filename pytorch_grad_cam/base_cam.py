@@ -54,6 +54,7 @@ class BaseCAM:
     uses_gradients: ClassVar[bool] = True
     uses_scores: ClassVar[bool] = True
     runs_again: ClassVar[bool] = False
+    replays: ClassVar[bool] = False
     # Whether the map may go astray where channels have any sign and scale, as between the blocks of a transformer.
     needs_normalised: ClassVar[bool] = True
     reduce: Callable[[Tensor], Tensor] = staticmethod(channel_sum)
@@ -170,7 +171,9 @@ class BaseCAM:
                 self.target_layers = [self._find_target_layer(inputs, targets)]
             score = partial(score_outputs, targets=targets, batch=len(inputs), needed=self.uses_scores)
             given = inputs.clone() if self.runs_again else inputs  # a model may change its input in place
-            seen = observe(self.model, given, self.target_layers, score, differentiate=self.uses_gradients)
+            seen = observe(
+                self.model, given, self.target_layers, score, differentiate=self.uses_gradients, tape=self.replays
+            )
             return self._explain_evidence(self._evidence(seen, inputs), seen.outputs, eigen_smooth)
 
     def _explain_evidence(self, evidence: tuple[LayerEvidence, ...], outputs: Any, eigen_smooth: bool) -> Explanation:
@@ -203,14 +206,15 @@ class BaseCAM:
         scores: Any = None if seen.scores is None else _promote(seen.scores)
         targets: Any = seen.targets
         evidence = []
-        for layer, (output, of) in zip(self.target_layers or (), seen.layers, strict=True):
+        tapes: Any = seen.tapes if self.replays else [None] * len(seen.layers)
+        for layer, (output, of), tape in zip(self.target_layers or (), seen.layers, tapes, strict=True):
             transform = self.transform(layer, output, inputs.pictures)
             activations = transform(output).unsqueeze(1)
             gradients: Any = _side_by_side([transform(g) for g in of]) if of else None
             returned = sum(tensor.numel() for tensor in tensors_in(output))
             if of and activations.numel() < returned and not gradients.any():
                 self._check_reached(layer, of, activations.shape[3:], inputs, targets)
-            evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores))
+            evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores, tape))
         return tuple(evidence)
 
     def _check_reached(

@@ -3,15 +3,17 @@
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
-from pytorch_grad_cam.hooks import hooked, record_outputs, replace_output
+from pytorch_grad_cam.hooks import hooked, replace_output
 from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.undoing import undone_by
 from pytorch_grad_cam.utils.trees import map_tensors
@@ -20,6 +22,31 @@ logger = logging.getLogger(__name__)
 
 Score = Callable[[Any, int], Tensor]
 """From what the model returned for n copies of an image, and n, to their scores (n, K)."""
+
+
+@dataclass(eq=False)
+class Tape:
+    """What a forward pass had done when the last call of a layer ended, but for what runs inside the layer.
+
+    Attributes:
+        output: what the layer returned.
+        finished: the outermost calls that had finished before, in order: a module and what its forward returned.
+        calls: how often the layer was called in all.
+    """
+
+    output: Any = None
+    finished: list[tuple[nn.Module, Any]] = field(default_factory=list)
+    calls: int = 0
+
+    def image(self, index: int, batch: int) -> "Tape | None":
+        """The part of one image, where all that was returned is tensors with a first axis of that length."""
+        if batch == 1:
+            return self
+        returned = [self.output, *(output for _, output in self.finished)]
+        if not all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == batch for leaf in tree_leaves(returned)):
+            return None
+        output, *outputs = map_tensors(lambda tensor: tensor[index : index + 1], returned)
+        return Tape(output, [(module, o) for (module, _), o in zip(self.finished, outputs, strict=True)], self.calls)
 
 
 class Tail:
@@ -31,6 +58,7 @@ class Tail:
         model: the network.
         layer: a module of it that runs in the forward pass; its last call is meant.
         inputs: what to call it with, for one image.
+        tapes: recorded of the image; the first that can be replayed is taken.
         score: what to make of the model's output.
         expected: the image's scores (K,).
 
@@ -42,24 +70,23 @@ class Tail:
         RuntimeError: if the model gives other scores each time it runs.
     """
 
-    def __init__(self, model: nn.Module, layer: nn.Module, inputs: Inputs, score: Score, expected: Tensor) -> None:
-        self.output, tape, calls = _record(model, layer, inputs)
-        self.most_copies: int | None = None
+    def __init__(
+        self, model: nn.Module, layer: nn.Module, inputs: Inputs, tapes: Iterable[Tape], score: Score, expected: Tensor
+    ) -> None:
         self._score = score
-        replay = partial(_replay, model, layer, inputs, tape)
-        whole = partial(_run_all, model, layer, inputs, calls)
         name = type(layer).__name__
         # Two copies show whether a batch is folded into another axis, or is another axis than the first.
-        for run, copies, failure in (
-            (replay, 2, f"replay after {name} is not exact: every change takes a whole forward pass"),
-            (whole, 2, f"copies of {name}'s output cannot run at once: every change takes a forward pass of its own"),
-            (whole, 1, None),
-        ):
-            self._run = run
-            if self._is_exact(copies, expected):
-                self.most_copies = 1 if copies == 1 else None
+        for tape in tapes:
+            self.output = tape.output
+            if self._takes(partial(_replay, model, layer, inputs, tape), 2, expected):
                 return
-            logger.info(failure)
+        logger.info(f"replay after {name} is not exact: every change takes a whole forward pass")
+        whole = partial(_run_all, model, layer, inputs, tape)
+        if self._takes(whole, 2, expected):
+            return
+        logger.info(f"copies of {name}'s output cannot run at once: every change takes a forward pass of its own")
+        if self._takes(whole, 1, expected):
+            return
         raise RuntimeError(
             f"the model does not give the same scores again when {name}'s output is given back to it unchanged; "
             "expected a model without memory or randomness in eval mode, and a layer that it calls"
@@ -69,7 +96,10 @@ class Tail:
         """The scores (n, K) of n copies of the layer's output, each changed in its own way."""
         return self._score(self._run(changed, copies), copies)
 
-    def _is_exact(self, copies: int, expected: Tensor) -> bool:
+    def _takes(self, run: Callable[[Any, int], Any], copies: int, expected: Tensor) -> bool:
+        """Whether unchanged copies give the expected scores; so many, if not any number, then run like this."""
+        self._run = run
+        self.most_copies = 1 if copies == 1 else None
         try:
             found = self(map_tensors(torch.clone, repeat(self.output, copies)), copies)
         except Exception as error:  # a model that cannot be run like this fails in any way it likes
@@ -96,43 +126,39 @@ def repeat(output: Any, copies: int) -> Any:
     return map_tensors(tile, output)
 
 
-Tape = list[tuple[nn.Module, Any]]
-
-
-def _record(model: nn.Module, layer: nn.Module, inputs: Inputs) -> tuple[Any, Tape, int]:
-    """What the layer returns in its last call, the outermost calls that had finished before it, how often it is called.
-
-    The finished calls are in order, each with its output.
-    """
-    finished: Tape = []
-    before: Tape = []
-    calls = 0
+@contextmanager
+def record_tapes(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[dict[nn.Module, Tape]]:
+    """Record what the model does before each layer while the block runs it once, in this thread."""
+    tapes = {layer: Tape() for layer in layers}
+    holders = {m for m in model.modules() if any(inner in tapes for inner in m.modules() if inner is not m)}
+    finished: list[tuple[nn.Module, Any]] = []
+    closed = False  # inside a call that will stand for all calls inside it: what they return need not be kept
 
     def call(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if module is layer:
-            before[:] = finished
-        start = len(finished)
-        output = forward(*args, **kwargs)
-        finished[start:] = [(module, output)]  # it stands for the calls inside it
+        nonlocal closed
+        if module in tapes:
+            tapes[module].finished[:] = finished
+        if closed:
+            return forward(*args, **kwargs)
+        start, closed = len(finished), module not in holders
+        try:
+            output = forward(*args, **kwargs)
+        finally:
+            closed = False
+        finished[start:] = [(module, output)]
         return output
 
-    def count(*_: Any) -> None:
-        nonlocal calls
-        calls += threading.get_ident() == thread
+    def count(layer: nn.Module, *_: Any) -> None:
+        tapes[layer].calls += threading.get_ident() == thread
 
     thread = threading.get_ident()
-    with (
-        hooked([layer], count),
-        record_outputs([layer], own=True) as records,
-        _calls_go_through(call, (module for module in model.modules() if module is not model)),
-    ):
-        inputs.clone().run(model)
-    return records.outputs[layer], before, calls
+    with hooked(layers, count), _calls_go_through(call, (m for m in model.modules() if m is not model)):
+        yield tapes
 
 
 def _replay(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: Tape, changed: Any, copies: int) -> Any:
     queues: dict[nn.Module, list[Any]] = defaultdict(list)
-    for module, recorded in tape:
+    for module, recorded in tape.finished:
         queues[module].append(repeat(recorded, copies))
     queues[layer].append(changed)
     for queue in queues.values():
@@ -154,8 +180,8 @@ def _replay(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: Tape, chan
     return outputs
 
 
-def _run_all(model: nn.Module, layer: nn.Module, inputs: Inputs, calls: int, changed: Any, copies: int) -> Any:
-    with replace_output(layer, changed, calls):
+def _run_all(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: Tape, changed: Any, copies: int) -> Any:
+    with replace_output(layer, changed, tape.calls):
         return inputs.copies(copies).clone().run(model)
 
 

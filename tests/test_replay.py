@@ -2,6 +2,8 @@
 
 import logging
 import threading
+import weakref
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from tiny_networks import ConvNet, GapNet, Network
 from torch import nn
 
 from pytorch_grad_cam import METHODS, AblationCAM, list_layers
+from pytorch_grad_cam.evidence import observe
 from pytorch_grad_cam.inputs import prepare_inputs
 from pytorch_grad_cam.replay import Tail
 from pytorch_grad_cam.silencing import SilencedCopies
@@ -65,7 +68,8 @@ def test_torchvision_networks_are_replayed_exactly(name, caplog):
     with torch.no_grad():
         expected = model(inputs)[0, :5]
         with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
-            tail = Tail(model, layer, given, lambda outputs, _: outputs[:, :5], expected)
+            tapes = observe(model, given, [layer], lambda _: (None, None), tape=True).tapes
+            tail = Tail(model, layer, given, tapes, lambda outputs, _: outputs[:, :5], expected)
         assert not caplog.records, "it fell back"
         transform = find_layout(tail.output, inputs, model, layer)
         copies = SilencedCopies(tail.output, transform, 0.0)
@@ -333,8 +337,8 @@ def test_only_the_tail_runs_for_each_channel(images):
     model.features[0].register_forward_hook(lambda *_: before.append(1))
     model.mix.register_forward_hook(lambda *_: after.append(1))
     AblationCAM(model, model.features, batch_size=1)(images[:1])
-    assert len(before) == 2, "the pass itself and the one that is recorded"
-    assert len(after) == 2 + 1 + 5, "and a proof, and one for each of 5 channels"
+    assert len(before) == 1, "the pass itself, which is recorded"
+    assert len(after) == 1 + 1 + 5, "and a proof, and one for each of 5 channels"
 
 
 def test_user_hooks_run_in_a_replay_as_they_do_in_a_pass(images):
@@ -402,3 +406,109 @@ def test_a_model_that_changes_another_argument_in_place(images, method, layer):
     given = masks.clone()
     list_layers(model, images.double(), mask=given)
     assert torch.equal(given, masks)
+
+
+def test_a_batch_runs_before_the_layer_once(images):
+    model, before, after = ConvNet().eval(), [], []
+    model.features[0].register_forward_hook(lambda *_: before.append(1))
+    model.mix.register_forward_hook(lambda *_: after.append(1))
+    AblationCAM(model, model.features, batch_size=5)(images)
+    assert len(before) == 1
+    assert len(after) == 1 + len(images) * 2, "a proof for each image, and 5 channels at once"
+
+
+class PositionsFirst(Network):
+    """What stands before the layer, and the layer, have as many positions on their first axis as the batch images."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.features_, self.fc = nn.Linear(3, 5), nn.Linear(5, 6), nn.Linear(6, 4)
+
+    def forward(self, x):
+        rows = self.stem(x.mean(3).permute(2, 0, 1)[:3])  # (T, B, C)
+        return self.fc((self.features_(rows).tanh() + rows.mean(2, keepdim=True)).square().mean(0))
+
+
+@dataclass
+class Held:
+    """Tensors that PyTorch does not find."""
+
+    tensor: torch.Tensor
+
+
+class Holding(nn.Module):
+    def forward(self, x):
+        return Held(x.mean((1, 2, 3)).view(-1, 1))
+
+
+class HidesTensors(Network):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.features_, self.fc = Holding(), nn.Conv2d(3, 5, 3), nn.Linear(5, 4)
+
+    def forward(self, x):
+        held = self.stem(x)
+        return self.fc((self.features_(x) * held.tensor[..., None, None]).square().mean((2, 3)))
+
+
+def test_positions_on_the_first_axis_are_not_taken_for_images(images):
+    model, inputs = PositionsFirst().double().eval(), images.double()
+    assert len(inputs) == 3, "as many as positions"
+    cam = AblationCAM(model, model.features_, lambda x: x.permute(1, 2, 0)[..., None])
+    found = cam.explain(inputs, 1).weights[0].flatten(1)
+    alone = [ablation_by_hand(model, model.features_, one[None], 1, lambda x: x.permute(1, 2, 0)) for one in inputs]
+    assert torch.allclose(found, torch.cat(alone), atol=1e-10)
+
+
+def test_what_a_batch_hides_is_not_taken_for_that_of_an_image(images):
+    """Not even where images are the same, so that the first proof cannot tell."""
+    model, inputs = HidesTensors().double().eval(), images.double()[:1].repeat(2, 1, 1, 1)
+    found = ablation(model, model.features_, inputs, 1)
+    assert torch.allclose(found, ablation_by_hand(model, model.features_, inputs, 1), atol=1e-10)
+
+
+def test_several_layers_are_replayed_from_one_pass(images):
+    before = []
+
+    class Counted(nn.Identity):
+        def forward(self, x):
+            before.append(1)
+            return x
+
+    model, inputs = ConvNet().double().eval(), images.double()
+    model.features.insert(0, Counted())
+    layers = [model.features[2], model.features]
+    found = AblationCAM(model, layers).explain(inputs, 1).weights
+    assert len(before) == 1
+    for layer, weights in zip(layers, found, strict=True):
+        assert torch.allclose(weights.flatten(1), ablation_by_hand(model, layer, inputs, 1), atol=1e-12)
+
+
+def test_an_explanation_does_not_keep_what_came_before_the_layer(images):
+    model, seen = ConvNet().eval(), []
+    model.features[0].register_forward_hook(lambda _, __, output: seen.append(weakref.ref(output)))
+    explanation = AblationCAM(model, model.features[2]).explain(images, 1)
+    assert explanation.evidence[0].output is not None
+    assert seen
+    assert all(reference() is None for reference in seen)
+
+
+def test_only_the_largest_calls_that_finished_are_kept(images):
+    """Inside of a call that will stand for them, what smaller ones return is let go, as in a plain pass."""
+    model, alive, most = ConvNet().eval(), weakref.WeakSet(), []
+
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Tanh() for _ in range(9))
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+                alive.add(x)
+                most.append(len(alive))
+            return x
+
+    model.mix = nn.Sequential(Wide(), model.mix)
+    AblationCAM(model, model.mix[1])(images[:1])
+    assert max(most) <= 3
