@@ -130,7 +130,6 @@ def repeat(output: Any, copies: int) -> Any:
 def record_tapes(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[dict[nn.Module, Tape]]:
     """Record what the model does before each layer while the block runs it once, in this thread."""
     tapes = {layer: Tape() for layer in layers}
-    holders = {m for m in model.modules() if any(inner in tapes for inner in m.modules() if inner is not m)}
     finished: list[tuple[nn.Module, Any]] = []
     closed = False  # inside a call that will stand for all calls inside it: what they return need not be kept
 
@@ -140,7 +139,7 @@ def record_tapes(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[dict
             tapes[module].finished[:] = finished
         if closed:
             return forward(*args, **kwargs)
-        start, closed = len(finished), module not in holders
+        start, closed = len(finished), not any(m in tapes for m in module.modules() if m is not module)
         try:
             output = forward(*args, **kwargs)
         finally:
