@@ -113,8 +113,9 @@ def _beside_passes(results: Results) -> Iterator[Goal]:
         "AblationCAM: time beside the floor",
         1.10,
         _beside_own_floor(results, "AblationCAM"),
-        "a second forward pass, which records for each image what comes before the layer, and the proof that the "
-        "replay gives the same scores: more than all copies together, where little follows the layer",
+        "where little follows the layer, what is done once counts: keeping what came before it, in memory that the "
+        "pass would have used again, and the proof that the replay gives the same scores; DenseNet changes the copies "
+        "in place, so that they are written anew each time",
     )
     scored = _beside_own_floor(results, "ScoreCAM", channels=SOME)
     yield at_most(f"ScoreCAM, {SOME} channels: time beside the floor", 1.10, scored)
@@ -189,7 +190,6 @@ def _others(results: Results) -> Iterator[Goal]:
         "every row: time beside the fastest peer",
         1,
         against,
-        f"on the smallest networks {OWN_COST}, of which torchcam, which checks less, has half; elsewhere ties. Figures "
-        "under 1 show how far such ratios can be trusted: no call takes less than the forward pass in it, but torchcam "
-        "keeps its graph, and the plain passes beside it have to find other memory",
+        f"on the smallest networks {OWN_COST}, of which torchcam, which checks less, has half; elsewhere ties: the "
+        "same passes of the network in processes of their own",
     )

@@ -25,7 +25,8 @@ others are often blank with random weights, and this library takes some millisec
 
 **Time** is a call in plain `no_grad` forward passes of the same process, just before and just after; the median over
 rounds. What a library lets its user do once, such as constructing its object, is not in it; torchcam's and grad-cam's
-hooks, and torchcam's forward pass, are. **Memory** is the peak above what was in use before the call, in that of the
+hooks, and torchcam's forward pass, are, and so is letting go of what they keep of a call, which their next call does.
+**Memory** is the peak above what was in use before the call, in that of the
 forward pass: resident memory on a CPU, in processes whose allocator gives freed memory back at once. The **floor** is
 written by hand for each network: the forward pass without gradients to the layer, and what follows forward and back;
 for AblationCAM the forward pass, and what follows for a copy per channel; for ScoreCAM a forward pass for a copy per

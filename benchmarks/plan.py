@@ -49,7 +49,7 @@ def of_time(*, quick: bool) -> Iterator[Block]:
         if not quick or network != "swin_t":  # most of whose work comes after the layer, for each channel
             yield Block("seconds", cases(network, "AblationCAM"), 2, ("floor", "here"))
         smooth = Case(network, "GradCAM", aug_smooth=True)
-        yield Block("seconds", (smooth,), 2, BOTH if network == "resnet50" else ("here",))
+        yield Block("seconds", (smooth,), 2 if quick else 4, BOTH if network == "resnet50" else ("here",))
         if not quick:
             others = (*GRADIENT[1:], *EIGEN)
             yield Block("seconds", cases(network, *others, batch=8), 2, ("here",))
