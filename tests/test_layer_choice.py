@@ -9,7 +9,16 @@ from tiny_networks import ChannelsLast, ConvNet, Tokens
 from torch import nn
 from torchvision.models import SwinTransformer
 
-from pytorch_grad_cam import METHODS, AblationCAM, EigenCAM, EigenGradCAM, GradCAM, LayerCAM, list_layers
+from pytorch_grad_cam import (
+    METHODS,
+    AblationCAM,
+    EigenCAM,
+    EigenGradCAM,
+    GradCAM,
+    LayerCAM,
+    explain_dataset,
+    list_layers,
+)
 from pytorch_grad_cam.base_cam import explain_together
 from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
 
@@ -480,6 +489,10 @@ def test_a_layer_after_the_last_attention_of_a_vit(pictures, layer):
         ValueError, match=rf"no gradient reaches the 4 x 6 positions of target layer '{layer}'.*take 'blocks.1.norm1'"
     ):
         GradCAM(ViT().eval(), layer)(pictures)
+    with pytest.raises(ValueError, match="no gradient reaches"):
+        GradCAM(ViT().eval(), layer).explain(pictures, aug_smooth=True)
+    with pytest.raises(ValueError, match="no gradient reaches"):
+        list(explain_dataset(GradCAM(ViT().eval(), layer), [pictures]))
     assert EigenCAM(ViT().eval(), layer)(pictures).any(), "its activations are there"
 
 
