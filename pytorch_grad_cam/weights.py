@@ -22,7 +22,7 @@ def read_state_dict(path: str) -> Mapping[str, Tensor]:
         NetworkError: if there is no such file, it holds something else, or it is damaged or hostile.
     """
     if not os.path.isfile(path):
-        raise NetworkError(f"no such file of weights: {path!r}{' is no file' * os.path.exists(path)}")
+        raise NetworkError(f"{path!r} is no file" if os.path.exists(path) else f"no such file of weights: {path!r}")
     try:
         read = _read_safetensors if path.lower().endswith(".safetensors") else _read_pickle
         state = _unwrapped(read(path))

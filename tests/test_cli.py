@@ -536,11 +536,6 @@ def test_damaged_weights(refused):
     assert "damaged" in refused("--weights", "mine.pt")
 
 
-@pytest.mark.parametrize("path", ["none.pt", "."])
-def test_no_weights(refused, path):
-    assert "no such file" in refused("--weights", path)
-
-
 def test_weights_that_are_not_finite(refused):
     state = {name: value * float("nan") for name, value in demo.build_network().state_dict().items()}
     assert "finite" in refused("--weights", save(state))
@@ -704,5 +699,5 @@ def test_a_bug_is_not_hidden(cli, monkeypatch):
 
 
 def test_weights_that_are_no_file(refused, tmp_path):
-    assert refused("--weights", tmp_path).endswith(f"no such file of weights: {str(tmp_path)!r} is no file\n")
+    assert refused("--weights", tmp_path).endswith(f": {str(tmp_path)!r} is no file\n")
     assert refused("--weights", "missing.pt").endswith("no such file of weights: 'missing.pt'\n")
