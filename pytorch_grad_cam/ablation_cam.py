@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_grad_cam.chunks import fitting
-from pytorch_grad_cam.evidence import LayerEvidence, observe
+from pytorch_grad_cam.evidence import LayerEvidence
+from pytorch_grad_cam.inputs import Inputs
 from pytorch_grad_cam.modes import at_least_float32, in_float32
 from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
-from pytorch_grad_cam.replay import Tail, Tape
+from pytorch_grad_cam.replay import Tail, Tape, record
 from pytorch_grad_cam.silencing import SilencedCopies
 
 
@@ -64,12 +65,6 @@ class AblationCAM(PerturbationCAM):
         self.silence = float(silence)
         self.ratio_channels_to_ablate = ratio_channels_to_ablate
 
-    def channel_weights(self, evidence: LayerEvidence) -> Tensor:
-        """The weights of each image, (B, K, C, 1, 1); empties the tape, which an explanation would keep in memory."""
-        weights = super().channel_weights(evidence)
-        evidence.tape.finished.clear()
-        return weights
-
     def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
         """The relative fall of each score, channel by channel, (K, C)."""
         inputs, before = evidence.given.image(image), evidence.scores[image]
@@ -82,7 +77,7 @@ class AblationCAM(PerturbationCAM):
         def score(outputs: Any, copies: int) -> Tensor:
             return evidence.targets.of_copies(image, copies).scores(outputs)
 
-        tail = Tail(self.model, evidence.layer, inputs, self._tapes(evidence, image), score, before)
+        tail = Tail(self.model, evidence.layer, inputs, self._tapes(evidence, inputs), score, before)
         copies = SilencedCopies(tail.output, self.transform(evidence.layer, tail.output, inputs.pictures), self.silence)
         count = ceil(self.ratio_channels_to_ablate * len(copies.live)) if self.channels is None else self.channels
         channels = most_varied(activations, copies.live, count)
@@ -103,14 +98,11 @@ class AblationCAM(PerturbationCAM):
         weights[:, channels] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
         return weights
 
-    def _tapes(self, evidence: LayerEvidence, image: int) -> Iterator[Tape]:
-        """Of one image: its part of the pass that was seen, then that of a pass of its own."""
-        batch = len(evidence.inputs)
-        if part := evidence.tape.image(image, batch):
-            yield part
-        if batch > 1:
-            alone = evidence.given.image(image).clone()
-            yield from observe(self.model, alone, [evidence.layer], lambda _: (None, None), tape=True).tapes
+    def _tapes(self, evidence: LayerEvidence, inputs: Inputs) -> Iterator[Tape]:
+        """Of the pass that was seen, if it was of this image alone; then of one of its own."""
+        if evidence.tape is not None:
+            yield evidence.tape
+        yield record(self.model, evidence.layer, inputs.clone())[1]
 
 
 def _precise_scores(tail: Tail, device: torch.device, changed: Any, copies: int) -> Tensor:

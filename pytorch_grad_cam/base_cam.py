@@ -183,10 +183,13 @@ class BaseCAM:
                 self.target_layers = [self._find_target_layer(inputs, targets)]
             score = partial(score_outputs, targets=targets, batch=len(inputs), needed=self.uses_scores)
             given = inputs.clone() if self.runs_again else inputs  # a model may change its input in place
-            seen = observe(
-                self.model, given, self.target_layers, score, differentiate=self.uses_gradients, tape=self.replays
-            )
-            return self._explain_evidence(self._evidence(seen, inputs), seen.outputs, eigen_smooth)
+            # Of several images or layers, what runs for one may leave something on the model that the next would read.
+            tape = self.replays and len(inputs) == len(self.target_layers) == 1
+            seen = observe(self.model, given, self.target_layers, score, differentiate=self.uses_gradients, tape=tape)
+            explanation = self._explain_evidence(self._evidence(seen, inputs), seen.outputs, eigen_smooth)
+            if seen.tape is not None:
+                seen.tape.finished.clear()  # who keeps an explanation keeps its evidence
+            return explanation
 
     def _explain_evidence(self, evidence: tuple[LayerEvidence, ...], outputs: Any, eigen_smooth: bool) -> Explanation:
         weights = [self.channel_weights(e) for e in evidence]
@@ -218,12 +221,11 @@ class BaseCAM:
         scores: Any = None if seen.scores is None else _promote(seen.scores)
         targets: Any = seen.targets
         evidence = []
-        tapes: Any = seen.tapes if self.replays else [None] * len(seen.layers)
-        for layer, (output, of), tape in zip(self.target_layers or (), seen.layers, tapes, strict=True):
+        for layer, (output, of) in zip(self.target_layers or (), seen.layers, strict=True):
             transform = self.transform(layer, output, inputs.pictures)
             activations = transform(output).unsqueeze(1)
             gradients: Any = _side_by_side([transform(g) for g in of]) if of else None
-            evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores, tape))
+            evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores, seen.tape))
         return tuple(evidence)
 
     def _check_reached(self, evidence: LayerEvidence) -> None:

@@ -1,7 +1,6 @@
 """What a model did for one batch: scores, and the outputs and gradients of the target layers, from one forward pass."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from pytorch_grad_cam.hooks import Records, gradients, record_outputs
 from pytorch_grad_cam.inputs import Inputs
-from pytorch_grad_cam.replay import Tape, record_tapes
+from pytorch_grad_cam.replay import Tape, record
 from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.model_targets import Targets, describe
 from pytorch_grad_cam.utils.trees import map_tensors, tensors_in
@@ -30,7 +29,8 @@ class LayerEvidence:
         gradients: (B, K, C, *S), d scores_bk / d activations; None for methods that do not use gradients.
         targets: what was explained; None where a method needs no target and none was given or found.
         scores: (B, K), or None as targets.
-        tape: what the pass did before the layer, for methods that run what follows it again, and only there.
+        tape: how what follows the layer can be run again, empty afterwards; None where the method does not, or has to
+            record it again for each image or layer.
     """
 
     layer: nn.Module
@@ -41,7 +41,7 @@ class LayerEvidence:
     gradients: Tensor
     targets: Targets
     scores: Tensor
-    tape: Tape
+    tape: Tape | None
 
     @property
     def inputs(self) -> Tensor:
@@ -63,14 +63,14 @@ class Observation:
         targets: what was scored, B x K, or None.
         scores: (B, K), or None as targets.
         layers: for each layer what it returned and, for each of the K targets, its gradient in the same structure.
-        tapes: for each layer what the pass did before it, if asked for.
+        tape: what the pass did up to the layer, if asked for.
     """
 
     outputs: Any
     targets: Targets | None
     scores: Tensor | None
     layers: tuple[tuple[Any, tuple[Any, ...]], ...]
-    tapes: tuple[Tape, ...]
+    tape: Tape | None
 
 
 def observe(
@@ -90,7 +90,7 @@ def observe(
         layers: modules of the model.
         score: from the model's outputs to the targets and their scores (B, K).
         differentiate: collect gradients too, one pass back through the tail of the network for each of K.
-        tape: record what the model did before each layer.
+        tape: record what the model does up to the layer, of which there is only one then, as of images.
 
     Raises:
         RuntimeError: if a layer does not run, or the scores do not depend on it.
@@ -98,13 +98,11 @@ def observe(
     version = inputs.pictures._version
     own = from_the_start = False
     while True:
-        recording: AbstractContextManager[Any] = record_tapes(model, layers) if tape else nullcontext({})
         with (
             record_outputs(layers, differentiable=differentiate, own=own) as records,
-            recording as tapes,
             torch.set_grad_enabled(from_the_start and differentiate),
         ):
-            outputs = inputs.run(model)
+            outputs, taped = record(model, layers[0], inputs) if tape else (inputs.run(model), None)
             recorded = [_record_of(layer, records, model) for layer in layers]
             targets, scores = score(outputs)
         if again := records.overwritten() and not own:
@@ -131,14 +129,12 @@ def observe(
             "quantized layer after it, and targets that do not detach, round or compare; EigenCAM, ScoreCAM and "
             "AblationCAM need no gradients"
         )
-    for layer, taped in tapes.items():
-        taped.output = detach(records.outputs[layer])
     return Observation(
         outputs=detach(outputs),
         targets=targets,
         scores=detach(scores),
         layers=tuple((output, tuple(of)) for output, *of in zip(detach(recorded), *found, strict=True)),
-        tapes=tuple(tapes[layer] for layer in layers if tape),
+        tape=taped,
     )
 
 

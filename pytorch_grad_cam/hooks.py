@@ -110,7 +110,11 @@ def gradients(score: Tensor, outputs: Sequence[Any], *, keep_graph: bool) -> lis
 
 @contextmanager
 def replace_output(layer: nn.Module, output: Any, call: int = 1) -> Iterator[None]:
-    """In the given call of a layer while the block runs, counted from 1 in this thread, `output` is what it returns."""
+    """In the given call of a layer while the block runs, counted from 1 in this thread, `output` is what it returns.
+
+    Raises:
+        RuntimeError: when the block ends, if there was no such call.
+    """
     thread = threading.get_ident()
     calls = 0
 
@@ -123,6 +127,8 @@ def replace_output(layer: nn.Module, output: Any, call: int = 1) -> Iterator[Non
 
     with hooked([layer], replace):
         yield
+    if calls < call:
+        raise RuntimeError(f"the layer was called {calls} times, and its call {call} was to be replaced")
 
 
 def _versions(output: Any) -> list[int]:

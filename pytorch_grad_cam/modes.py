@@ -34,18 +34,18 @@ def _look_over(model: nn.Module) -> tuple[list[nn.Module], bool]:
     waiting = [model]
     compiled = False
     while waiting:
-        own = vars(waiting.pop())
-        parts = own["_modules"]
+        module = waiting.pop()
+        own, parts = vars(module), module._modules
         compiled = (
             compiled
             or own.get("_compiled_call_impl") is not None  # by module.compile()
             or "_orig_mod" in parts  # by torch.compile(module)
             or ("forward" in own and hasattr(own["forward"], "_torchdynamo_orig_callable"))  # by compiling its forward
         )
-        for module in parts.values():
-            if module is not None and module not in found:
-                found[module] = None
-                waiting.append(module)
+        for part in parts.values():
+            if part is not None and part not in found:
+                found[part] = None
+                waiting.append(part)
     return list(found), compiled
 
 

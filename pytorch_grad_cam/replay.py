@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from pytorch_grad_cam.hooks import hooked, replace_output
 from pytorch_grad_cam.inputs import Inputs
@@ -26,27 +25,17 @@ Score = Callable[[Any, int], Tensor]
 
 @dataclass(eq=False)
 class Tape:
-    """What a forward pass had done when the last call of a layer ended, but for what runs inside the layer.
+    """What a forward pass with one image did before the last call of a layer, and what that call returned.
 
     Attributes:
-        output: what the layer returned.
         finished: the outermost calls that had finished before, in order: a module and what its forward returned.
         calls: how often the layer was called in all.
+        output: what the layer returned.
     """
 
-    output: Any = None
     finished: list[tuple[nn.Module, Any]] = field(default_factory=list)
     calls: int = 0
-
-    def image(self, index: int, batch: int) -> "Tape | None":
-        """The part of one image, where all that was returned is tensors with a first axis of that length."""
-        if batch == 1:
-            return self
-        returned = [self.output, *(output for _, output in self.finished)]
-        if not all(isinstance(leaf, Tensor) and leaf.ndim and len(leaf) == batch for leaf in tree_leaves(returned)):
-            return None
-        output, *outputs = map_tensors(lambda tensor: tensor[index : index + 1], returned)
-        return Tape(output, [(module, o) for (module, _), o in zip(self.finished, outputs, strict=True)], self.calls)
+    output: Any = None
 
 
 class Tail:
@@ -58,7 +47,7 @@ class Tail:
         model: the network.
         layer: a module of it that runs in the forward pass; its last call is meant.
         inputs: what to call it with, for one image.
-        tapes: recorded of the image; the first that can be replayed is taken.
+        tapes: of passes with the image, at least one; the first that can be replayed is taken, else the last.
         score: what to make of the model's output.
         expected: the image's scores (K,).
 
@@ -73,19 +62,21 @@ class Tail:
     def __init__(
         self, model: nn.Module, layer: nn.Module, inputs: Inputs, tapes: Iterable[Tape], score: Score, expected: Tensor
     ) -> None:
+        self.most_copies: int | None = None
         self._score = score
         name = type(layer).__name__
         # Two copies show whether a batch is folded into another axis, or is another axis than the first.
         for tape in tapes:
             self.output = tape.output
-            if self._takes(partial(_replay, model, layer, inputs, tape), 2, expected):
+            if self._is_exact(partial(_replay, model, layer, inputs, tape), 2, expected):
                 return
         logger.info(f"replay after {name} is not exact: every change takes a whole forward pass")
         whole = partial(_run_all, model, layer, inputs, tape)
-        if self._takes(whole, 2, expected):
+        if self._is_exact(whole, 2, expected):
             return
         logger.info(f"copies of {name}'s output cannot run at once: every change takes a forward pass of its own")
-        if self._takes(whole, 1, expected):
+        self.most_copies = 1
+        if self._is_exact(whole, 1, expected):
             return
         raise RuntimeError(
             f"the model does not give the same scores again when {name}'s output is given back to it unchanged; "
@@ -96,10 +87,9 @@ class Tail:
         """The scores (n, K) of n copies of the layer's output, each changed in its own way."""
         return self._score(self._run(changed, copies), copies)
 
-    def _takes(self, run: Callable[[Any, int], Any], copies: int, expected: Tensor) -> bool:
-        """Whether unchanged copies give the expected scores; so many, if not any number, then run like this."""
+    def _is_exact(self, run: Callable[[Any, int], Any], copies: int, expected: Tensor) -> bool:
+        """Whether copies, unchanged and run like this, as they are from now on, give the expected scores."""
         self._run = run
-        self.most_copies = 1 if copies == 1 else None
         try:
             found = self(map_tensors(torch.clone, repeat(self.output, copies)), copies)
         except Exception as error:  # a model that cannot be run like this fails in any way it likes
@@ -126,20 +116,19 @@ def repeat(output: Any, copies: int) -> Any:
     return map_tensors(tile, output)
 
 
-@contextmanager
-def record_tapes(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[dict[nn.Module, Tape]]:
-    """Record what the model does before each layer while the block runs it once, in this thread."""
-    tapes = {layer: Tape() for layer in layers}
+def record(model: nn.Module, layer: nn.Module, inputs: Inputs) -> tuple[Any, Tape]:
+    """What the model returns, and what it does up to the layer."""
+    tape = Tape()
     finished: list[tuple[nn.Module, Any]] = []
     closed = False  # inside a call that will stand for all calls inside it: what they return need not be kept
 
     def call(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         nonlocal closed
-        if module in tapes:
-            tapes[module].finished[:] = finished
+        if module is layer:
+            tape.finished[:] = finished
         if closed:
             return forward(*args, **kwargs)
-        start, closed = len(finished), not any(m in tapes for m in module.modules() if m is not module)
+        start, closed = len(finished), module is layer or not any(inner is layer for inner in module.modules())
         try:
             output = forward(*args, **kwargs)
         finally:
@@ -147,12 +136,14 @@ def record_tapes(model: nn.Module, layers: Sequence[nn.Module]) -> Iterator[dict
         finished[start:] = [(module, output)]
         return output
 
-    def count(layer: nn.Module, *_: Any) -> None:
-        tapes[layer].calls += threading.get_ident() == thread
+    def keep(module: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() == thread:
+            tape.calls += 1
+            tape.output = map_tensors(torch.clone, output)  # whatever becomes of it afterwards
 
     thread = threading.get_ident()
-    with hooked(layers, count), _calls_go_through(call, (m for m in model.modules() if m is not model)):
-        yield tapes
+    with hooked([layer], keep), _calls_go_through(call, (m for m in model.modules() if m is not model)):
+        return inputs.run(model), tape
 
 
 def _replay(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: Tape, changed: Any, copies: int) -> Any:

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from tiny_networks import ConvNet
+from tiny_networks import ConvNet, GapNet
 from torch import nn
 
 from pytorch_grad_cam import (
@@ -108,6 +108,27 @@ def test_threads_that_overlap_in_a_compiled_model(model, images):
     thread.join()
     found.append(GradCAM(compiled, "features")(images))
     assert all(np.array_equal(one, expected) for one in found)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("make", [lambda part, x: torch.jit.trace(part, x), lambda part, _: torch.jit.script(part)])
+@pytest.mark.parametrize("method", METHODS.values())
+def test_a_part_that_is_traced_or_scripted(method, make, images):
+    class Model(GapNet):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)).eval()
+
+        def forward(self, x):
+            return super().forward(self.stem(x))
+
+    model = Model().eval()
+    expected = method(model, model.features)(images, 1)
+    model.stem = make(model.stem, images)
+    model.train()
+    flags = [module.training for module in model.modules()]
+    assert np.allclose(method(model, model.features)(images, 1), expected, atol=1e-5)
+    assert [module.training for module in model.modules()] == flags
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")

@@ -3,7 +3,6 @@
 import logging
 import threading
 import weakref
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,9 +13,9 @@ from tiny_networks import ConvNet, GapNet, Network
 from torch import nn
 
 from pytorch_grad_cam import METHODS, AblationCAM, list_layers
-from pytorch_grad_cam.evidence import observe
+from pytorch_grad_cam.hooks import replace_output
 from pytorch_grad_cam.inputs import prepare_inputs
-from pytorch_grad_cam.replay import Tail
+from pytorch_grad_cam.replay import Tail, record
 from pytorch_grad_cam.silencing import SilencedCopies
 from pytorch_grad_cam.utils.find_layers import resolve_layers
 from pytorch_grad_cam.utils.layouts import find_layout
@@ -68,8 +67,8 @@ def test_torchvision_networks_are_replayed_exactly(name, caplog):
     with torch.no_grad():
         expected = model(inputs)[0, :5]
         with caplog.at_level(logging.INFO, "pytorch_grad_cam.replay"):
-            tapes = observe(model, given, [layer], lambda _: (None, None), tape=True).tapes
-            tail = Tail(model, layer, given, tapes, lambda outputs, _: outputs[:, :5], expected)
+            _, tape = record(model, layer, given)
+            tail = Tail(model, layer, given, [tape], lambda outputs, _: outputs[:, :5], expected)
         assert not caplog.records, "it fell back"
         transform = find_layout(tail.output, inputs, model, layer)
         copies = SilencedCopies(tail.output, transform, 0.0)
@@ -408,86 +407,180 @@ def test_a_model_that_changes_another_argument_in_place(images, method, layer):
     assert torch.equal(given, masks)
 
 
-def test_a_batch_runs_before_the_layer_once(images):
-    model, before, after = ConvNet().eval(), [], []
-    model.features[0].register_forward_hook(lambda *_: before.append(1))
-    model.mix.register_forward_hook(lambda *_: after.append(1))
-    AblationCAM(model, model.features, batch_size=5)(images)
-    assert len(before) == 1
-    assert len(after) == 1 + len(images) * 2, "a proof for each image, and 5 channels at once"
+class KeepsASum(nn.Conv2d):
+    """A module that leaves something on itself, as the encoder of a U-Net may its skips."""
+
+    def forward(self, x):
+        x = super().forward(x)
+        self.kept = x.mean((2, 3)).abs().sum(1, keepdim=True)
+        return x
 
 
-class PositionsFirst(Network):
-    """What stands before the layer, and the layer, have as many positions on their first axis as the batch images."""
+class Gated(Network):
+    """What is kept counts only where a channel is silenced, so that no proof with the unchanged output sees it."""
 
     def __init__(self):
         super().__init__()
-        self.stem, self.features_, self.fc = nn.Linear(3, 5), nn.Linear(5, 6), nn.Linear(6, 4)
+        self.stem, self.features_, self.fc = KeepsASum(3, 4, 3), nn.Conv2d(4, 5, 3), nn.Linear(1, 4)
+        self.gate = 0.3
 
     def forward(self, x):
-        rows = self.stem(x.mean(3).permute(2, 0, 1)[:3])  # (T, B, C)
-        return self.fc((self.features_(rows).tanh() + rows.mean(2, keepdim=True)).square().mean(0))
+        y = self.features_(self.stem(x).tanh()).tanh().abs().mean((2, 3)).sum(1, keepdim=True)
+        self.at = y / self.stem.kept
+        return self.fc(torch.maximum(y, self.gate * self.stem.kept))
 
 
-@dataclass
-class Held:
-    """Tensors that PyTorch does not find."""
+class GatedTwice(Gated):
+    """The second layer stands before what leaves something, and after the first."""
 
-    tensor: torch.Tensor
-
-
-class Holding(nn.Module):
-    def forward(self, x):
-        return Held(x.mean((1, 2, 3)).view(-1, 1))
-
-
-class HidesTensors(Network):
     def __init__(self):
         super().__init__()
-        self.stem, self.features_, self.fc = Holding(), nn.Conv2d(3, 5, 3), nn.Linear(5, 4)
+        self.first = nn.Conv2d(3, 3, 1)
 
     def forward(self, x):
-        held = self.stem(x)
-        return self.fc((self.features_(x) * held.tensor[..., None, None]).square().mean((2, 3)))
+        return super().forward(self.first(x))
 
 
-def test_positions_on_the_first_axis_are_not_taken_for_images(images):
-    model, inputs = PositionsFirst().double().eval(), images.double()
-    assert len(inputs) == 3, "as many as positions"
-    cam = AblationCAM(model, model.features_, lambda x: x.permute(1, 2, 0)[..., None])
-    found = cam.explain(inputs, 1).weights[0].flatten(1)
-    alone = [ablation_by_hand(model, model.features_, one[None], 1, lambda x: x.permute(1, 2, 0)) for one in inputs]
-    assert torch.allclose(found, torch.cat(alone), atol=1e-10)
+class Cached(Network):
+    """The first pass runs the layer once more than those that follow."""
+
+    cache = None
+
+    def __init__(self):
+        super().__init__()
+        self.features_, self.fc = nn.Conv2d(3, 5, 3), nn.Linear(5, 4)
+        self.reference = nn.Parameter(torch.rand(1, 3, 8, 8))
+
+    def pooled(self, x):
+        return self.features_(x).tanh().mean((2, 3))
+
+    def forward(self, x):
+        if self.cache is None:
+            self.cache = self.pooled(self.reference)
+        return self.fc(self.pooled(x) * self.cache)
 
 
-def test_what_a_batch_hides_is_not_taken_for_that_of_an_image(images):
-    """Not even where images are the same, so that the first proof cannot tell."""
-    model, inputs = HidesTensors().double().eval(), images.double()[:1].repeat(2, 1, 1, 1)
+class UnseenInPlace(Network):
+    """What the layer returned is changed afterwards, and no version counter says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.features_, self.fc = nn.Conv2d(3, 4, 3), nn.Dropout(), nn.Linear(4, 4)
+
+    def forward(self, x):
+        x = self.stem(x)
+        x.data.add_(self.features_(x).tanh().sin())
+        return self.fc(x.mean((2, 3)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("make", [Gated, UnseenInPlace])
+def test_what_a_pass_leaves_behind(make, count, images):
+    model = make().double().eval()
+    inputs = (images * torch.tensor([1, 0.5, 2]).view(3, 1, 1, 1)).double()[:count]
+    expected = ablation_by_hand(model, model.features_, inputs, 1)
+    assert torch.allclose(ablation(model, model.features_, inputs, 1), expected, atol=1e-12)
+    assert expected.abs().max() > 1e-3
+
+
+def test_what_the_replays_of_one_layer_leave_behind(images):
+    model, inputs = GatedTwice().double().eval(), images[:1].double()
+    with torch.no_grad():
+        model(inputs)
+    model.gate = 0.99 * float(model.at)
+    weights = AblationCAM(model, [model.first, model.features_], batch_size=1).explain(inputs, 1).weights
+    for layer, found in zip((model.first, model.features_), weights, strict=True):
+        assert torch.allclose(found.flatten(1), ablation_by_hand(model, layer, inputs, 1), atol=1e-12)
+
+
+def test_a_layer_that_runs_more_often_in_the_first_pass(images):
+    model, inputs = Cached().double().eval(), images[:1].double()
     found = ablation(model, model.features_, inputs, 1)
-    assert torch.allclose(found, ablation_by_hand(model, model.features_, inputs, 1), atol=1e-10)
+    assert torch.allclose(found, ablation_by_hand(model, model.features_, inputs, 1), atol=1e-12)
+    assert found.any()
 
 
-def test_several_layers_are_replayed_from_one_pass(images):
-    before = []
+def test_a_layer_given_twice(images):
+    model, inputs = InPlaceOnWhatWentBefore().double().eval(), images[:1].double()
+    expected = ablation_by_hand(model, model.features_, inputs, 1)
+    for found in AblationCAM(model, [model.features_] * 2).explain(inputs, 1).weights:
+        assert torch.allclose(found.flatten(1), expected, atol=1e-12)
 
-    class Counted(nn.Identity):
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_target_that_runs_the_model_itself(images, count):
+    model, inputs = ConvNet().double().eval(), images[:count].double()
+    reference = torch.randn_like(inputs[:1])
+    with torch.no_grad():
+        factors = model(reference)[0]
+
+    def target(scores):
+        return (scores * model(reference)[0]).sum()
+
+    found = ablation(model, model.features, inputs, target)
+    expected = ablation(model, model.features, inputs, lambda scores: (scores * factors).sum())
+    assert torch.allclose(found, expected, atol=1e-12)
+    assert found.any()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_input_changed_in_place_by_every_pass_that_is_recorded(images, count):
+    class Model(InPlaceOnWhatWentBefore):
         def forward(self, x):
-            before.append(1)
-            return x
+            return super().forward(x.mul_(2))
 
-    model, inputs = ConvNet().double().eval(), images.double()
-    model.features.insert(0, Counted())
-    layers = [model.features[2], model.features]
-    found = AblationCAM(model, layers).explain(inputs, 1).weights
-    assert len(before) == 1
-    for layer, weights in zip(layers, found, strict=True):
-        assert torch.allclose(weights.flatten(1), ablation_by_hand(model, layer, inputs, 1), atol=1e-12)
+    model, inputs = Model().double().eval(), images[:count].double()
+    before = inputs.clone()
+    found = ablation(model, model.features_, inputs, 1)
+    assert torch.equal(inputs, before)
+    plain = InPlaceOnWhatWentBefore().double().eval()
+    plain.load_state_dict(model.state_dict())
+    assert torch.allclose(found, ablation_by_hand(plain, plain.features_, 2 * inputs, 1), atol=1e-12)
+
+
+def test_what_comes_before_is_kept_though_something_failed_in_between(images):
+    """Such as an attempt that the model gives up; nothing of what came before the layer runs again for that."""
+    runs = []
+
+    class Failing(nn.Module):
+        def forward(self, x):
+            raise NotImplementedError
+
+    class Counted(nn.Conv2d):
+        def forward(self, x):
+            runs.append(1)
+            return super().forward(x)
+
+    class Model(GapNet):
+        def __init__(self):
+            super().__init__()
+            self.attempt, self.stem, self.features_ = Failing(), Counted(6, 6, 1), nn.Conv2d(6, 6, 1)
+
+        def head(self, x):
+            try:
+                x = self.attempt(x)
+            except NotImplementedError:
+                x = self.stem(x)
+            return super().head(self.features_(x.tanh()).tanh())
+
+    model = Model().eval()
+    ablation(model, model.features_, images[:1], 1)
+    assert len(runs) == 1
+
+
+def test_a_replacement_that_does_not_happen_is_an_error(images):
+    model = ConvNet().eval()
+    with (
+        pytest.raises(RuntimeError, match="was called 1 times, and its call 2 was"),
+        replace_output(model.mix, None, 2),
+    ):
+        model(images)
 
 
 def test_an_explanation_does_not_keep_what_came_before_the_layer(images):
     model, seen = ConvNet().eval(), []
     model.features[0].register_forward_hook(lambda _, __, output: seen.append(weakref.ref(output)))
-    explanation = AblationCAM(model, model.features[2]).explain(images, 1)
+    explanation = AblationCAM(model, model.features[2]).explain(images[:1], 1)
     assert explanation.evidence[0].output is not None
     assert seen
     assert all(reference() is None for reference in seen)
