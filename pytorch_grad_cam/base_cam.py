@@ -187,8 +187,8 @@ class BaseCAM:
             tape = self.replays and len(inputs) == len(self.target_layers) == 1
             seen = observe(self.model, given, self.target_layers, score, differentiate=self.uses_gradients, tape=tape)
             explanation = self._explain_evidence(self._evidence(seen, inputs), seen.outputs, eigen_smooth)
-            if seen.tape is not None:
-                seen.tape.finished.clear()  # who keeps an explanation keeps its evidence
+            if seen.tape is not None:  # who keeps an explanation keeps its evidence
+                seen.tape.finished, seen.tape.output = [], None
             return explanation
 
     def _explain_evidence(self, evidence: tuple[LayerEvidence, ...], outputs: Any, eigen_smooth: bool) -> Explanation:

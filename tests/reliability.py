@@ -22,6 +22,7 @@ FILES = {
     "State": "test_side_effects.py",
     "Threads": "test_threads.py",
     "Precision and memory layout": "test_precision.py",
+    "Waiting for a GPU": "test_waits.py",
     "Soak": "test_soak.py",
     "Hostile files": "test_hostile_files.py",
     "Random networks": "test_fuzz.py",
