@@ -104,8 +104,8 @@ PICTURES = {
 WEIGHTS = {
     "none.pt": (lambda path: None, "no such file"),
     "empty.pt": (bytes_of(b""), "no file that torch.save wrote"),
-    "folder.pt": (os.mkdir, "no such file"),
-    "pipe.pt": (os.mkfifo, "no such file"),
+    "folder.pt": (os.mkdir, "is no file"),
+    "pipe.pt": (os.mkfifo, "is no file"),
     "picture.pt": (lambda path: FRAMES[0].save(path, "PNG"), "no file that torch.save wrote"),
     "code.pt": (saved(Code()), "whose code is not run"),
     "code_inside.pt": (saved({**STATE, "epoch": Code()}), "whose code is not run"),
