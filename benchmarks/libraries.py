@@ -1,8 +1,6 @@
 """How each library is called, as its documentation says, to give maps of the size of the input.
 
 This library and grad-cam have one import name: libraries are imported inside functions, each in a process of its own.
-What a library keeps of a call, such as its graph, is let go at the end of the call: the next call would do so, but
-before it comes a plain forward pass, which would have to find other memory and look slow.
 """
 
 from collections.abc import Callable, Iterator
@@ -78,14 +76,8 @@ def grad_cam(task: Task) -> Iterator[Call]:
     method = getattr(pytorch_grad_cam, task.case.method)
     cam = method(model=task.model, target_layers=[task.layer], reshape_transform=task.transform)
     targets = [ClassifierOutputTarget(index) for index in task.classes.tolist()]
-
-    def call() -> Any:
-        maps = cam(input_tensor=task.images, targets=targets, aug_smooth=task.case.aug_smooth)
-        cam.outputs = None
-        return maps
-
     try:
-        yield call
+        yield partial(cam, input_tensor=task.images, targets=targets, aug_smooth=task.case.aug_smooth)
     finally:
         cam.activations_and_grads.release()
 
@@ -102,10 +94,7 @@ def torchcam(task: Task) -> Iterator[Call]:
         def call() -> Tensor:
             with torch.inference_mode(name == "ScoreCAM"):
                 scores = task.model(task.images)
-            maps = resized(cam(classes, scores)[0][:, None], task)
-            del scores
-            cam.reset_hooks()
-            return maps
+            return resized(cam(classes, scores)[0][:, None], task)
 
         yield call
 

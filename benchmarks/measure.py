@@ -38,18 +38,19 @@ def seconds_of(function: Callable[[], Any]) -> float:
 def seconds_beside(
     forward: Callable[[], Any], call: Callable[[], Any], least: float, most: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of a call, again and again for a least time, and of the forward passes around: one more than calls."""
-    plain = [seconds_of(forward)]
+    """Seconds of a call, again and again for a least time, and of the forward pass before each."""
+    plain: list[float] = []
     calls: list[float] = []
     while len(calls) < most and (not calls or sum(plain) + sum(calls) < least):
-        calls.append(seconds_of(call))
+        forward()  # lets go of what a library keeps of the call before, in whose place other memory has to be found
         plain.append(seconds_of(forward))
+        calls.append(seconds_of(call))
     return plain, calls
 
 
 def ratio_beside(plain: list[float], calls: list[float]) -> float:
-    """The median ratio of a call to the mean of the forward passes just before and just after."""
-    return statistics.median(2 * call / (a + b) for a, call, b in zip(plain, calls, plain[1:], strict=False))
+    """The median ratio of a call to the forward pass before it."""
+    return statistics.median(call / before for before, call in zip(plain, calls, strict=True))
 
 
 def seconds(functions: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:

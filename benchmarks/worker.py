@@ -53,7 +53,7 @@ class Worker:
         return measure(task, **request.get("options", {}))
 
     def seconds(self, task: Task) -> dict[str, list[float]]:
-        """Of the call, and of the forward passes around it."""
+        """Of the call, and of the forward pass before it."""
         plain = partial(forward, task.model, task.images)
         with self.adapter.start(task) as call:
             times, calls = seconds_beside(plain, call, LEAST_SECONDS, MOST_CALLS)
@@ -69,14 +69,11 @@ class Worker:
         """Seconds and peak bytes of a call that takes too long to run twice."""
         plain = partial(forward, task.model, task.images)
 
-        def around() -> float:
-            return statistics.median(seconds_of(plain) for _ in range(5))
-
         plain()
-        before, calls = around(), []
+        before, calls = statistics.median(seconds_of(plain) for _ in range(10)), []
         with self.adapter.start(task) as call:
             peak = peak_memory(lambda: calls.append(seconds_of(call)))
-        return {"seconds": {"forward": [before, around()], "call": calls}, "peak": peak}
+        return {"seconds": {"forward": [before], "call": calls}, "peak": peak}
 
     def after(self, task: Task) -> float:
         """Seconds from the end of the last forward or backward pass to the end of the call."""
