@@ -41,7 +41,8 @@ def seconds_beside(
     """Seconds of a call, again and again for a least time, and of the forward pass before each."""
     plain: list[float] = []
     calls: list[float] = []
-    while len(calls) < most and (not calls or sum(plain) + sum(calls) < least):
+    begin = time.perf_counter()
+    while len(calls) < most and (not calls or time.perf_counter() - begin < least):
         forward()  # lets go of what a library keeps of the call before, in whose place other memory has to be found
         plain.append(seconds_of(forward))
         calls.append(seconds_of(call))
