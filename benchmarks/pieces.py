@@ -26,7 +26,7 @@ PIECES = {
     "weights of channels": ("cam.channel_weights",),
     "channels to one map": ("cam.reduce",),
     "to the size of the picture": ("base_cam.fuse",),
-    "whether a map is blank": ("cam.why_blank",),
+    "whether a map is blank": ("base_cam.warn_of_blank_maps",),
 }
 ROUNDS = 30
 

@@ -100,8 +100,10 @@ class AblationCAM(PerturbationCAM):
 
     def _tapes(self, evidence: LayerEvidence, inputs: Inputs) -> Iterator[Tape]:
         """Of the pass that was seen, if it was of this image alone; then of one of its own."""
-        if evidence.tape is not None:
+        # A target of the user's own may run the model, which may then hold something that is not of this image.
+        if evidence.tape is not None and evidence.targets.classes is not None:
             yield evidence.tape
+            evidence.tape.clear()  # it could not be replayed
         yield record(self.model, evidence.layer, inputs.clone())[1]
 
 

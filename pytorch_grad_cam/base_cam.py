@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pytorch_grad_cam.blank_maps import causes_of_blank_maps, find_blank, warn_of_blank_maps
+from pytorch_grad_cam.blank_maps import warn_of_blank_maps
 from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
 from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
@@ -21,7 +21,7 @@ from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
 from pytorch_grad_cam.utils.find_layers import TargetLayer, layer_name, resolve_layers
 from pytorch_grad_cam.utils.layouts import find_transform
-from pytorch_grad_cam.utils.model_targets import describe, read_once, score_outputs
+from pytorch_grad_cam.utils.model_targets import Targets, describe, read_once, score_outputs
 from pytorch_grad_cam.utils.trees import map_tensors, tensors_in
 
 
@@ -128,7 +128,7 @@ class BaseCAM:
         targets = _either("targets", targets, "target_category", target_category)
         explanation = self._explain_all(input_tensor, targets, aug_smooth, eigen_smooth, forward_kwargs)
         maps = explanation.maps.float().cpu()
-        warn_of_blank_maps(self.why_blank(explanation, maps), maps.shape[:2].numel())
+        warn_of_blank_maps(self.model, explanation, maps)
         several = explanation.targets is not None and explanation.targets.several
         return (maps if several else maps[:, 0]).numpy()
 
@@ -148,20 +148,8 @@ class BaseCAM:
         """
         targets = _either("targets", targets, "target_category", target_category)
         explanation = self._explain_all(input_tensor, targets, aug_smooth, eigen_smooth, forward_kwargs)
-        maps = explanation.maps
-        warn_of_blank_maps(self.why_blank(explanation, maps), maps.shape[:2].numel())
+        warn_of_blank_maps(self.model, explanation, explanation.maps)
         return explanation
-
-    def why_blank(self, explanation: Explanation, maps: Tensor) -> dict[tuple[int, int], str]:
-        """Why each map that is 0 everywhere is, by image and target; maps (B, K, *S), on any device, as it gave them.
-
-        Raises:
-            ValueError: if it is the layer: no gradient reaches its positions, only what it returned beside them.
-        """
-        blank = find_blank(maps)
-        for evidence in explanation.evidence if blank else ():
-            self._check_reached(evidence)
-        return causes_of_blank_maps(self.model, explanation, blank)
 
     def _explain_all(
         self, input_tensor: Any, targets: Any, aug_smooth: bool, eigen_smooth: bool, forward_kwargs: dict[str, Any]
@@ -187,8 +175,8 @@ class BaseCAM:
             tape = self.replays and len(inputs) == len(self.target_layers) == 1
             seen = observe(self.model, given, self.target_layers, score, differentiate=self.uses_gradients, tape=tape)
             explanation = self._explain_evidence(self._evidence(seen, inputs), seen.outputs, eigen_smooth)
-            if seen.tape is not None:  # who keeps an explanation keeps its evidence
-                seen.tape.finished, seen.tape.output = [], None
+            if seen.tape is not None:
+                seen.tape.clear()  # who keeps an explanation keeps its evidence
             return explanation
 
     def _explain_evidence(self, evidence: tuple[LayerEvidence, ...], outputs: Any, eigen_smooth: bool) -> Explanation:
@@ -225,26 +213,23 @@ class BaseCAM:
             transform = self.transform(layer, output, inputs.pictures)
             activations = transform(output).unsqueeze(1)
             gradients: Any = _side_by_side([transform(g) for g in of]) if of else None
+            returned = sum(tensor.numel() for tensor in tensors_in(output))
+            if of and activations.numel() < returned and not gradients.any():
+                self._check_reached(layer, of, activations.shape[3:], inputs, targets)
             evidence.append(LayerEvidence(layer, output, activations, inputs, gradients, targets, scores, seen.tape))
         return tuple(evidence)
 
-    def _check_reached(self, evidence: LayerEvidence) -> None:
+    def _check_reached(
+        self, layer: nn.Module, gradients: Sequence[Any], grid: Sequence[int], inputs: Inputs, targets: Targets
+    ) -> None:
         """Refuse a layer if no gradient reaches its positions, but one reaches what it returned beside them."""
-        layer, given, targets = evidence.layer, evidence.given, evidence.targets
-        beside = sum(tensor.numel() for tensor in tensors_in(evidence.output)) - evidence.activations.numel()
-        if evidence.gradients is None or not beside or evidence.gradients.any():
+        if not any(tensor.any() for tensor in tensors_in(gradients)):
             return
-        with held_still(self.model), torch.no_grad():
-            score = partial(score_outputs, targets=targets, batch=len(given), needed=True)
-            ((_, gradients),) = observe(self.model, given, [layer], score, differentiate=True).layers
-            if not any(tensor.any() for tensor in tensors_in(gradients)):
-                return
-            instead = self._find_target_layer(given, targets)
-        grid = " x ".join(map(str, evidence.activations.shape[3:]))
+        name = layer_name(self.model, layer)
+        instead = layer_name(self.model, self._find_target_layer(inputs, targets))
         raise ValueError(
-            f"no gradient reaches the {grid} positions of target layer {layer_name(self.model, layer)!r}, only what it "
-            "returned beside them, such as a class token: nothing after it reads the positions; take "
-            f"{layer_name(self.model, instead)!r}"
+            f"no gradient reaches the {' x '.join(map(str, grid))} positions of target layer {name!r}, only what "
+            f"it returned beside them, such as a class token: nothing after it reads the positions; take {instead!r}"
         )
 
     def transform(self, layer: nn.Module, output: Any, pictures: Tensor) -> Callable[[Any], Tensor]:

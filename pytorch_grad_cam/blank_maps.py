@@ -16,30 +16,31 @@ class BlankMapWarning(UserWarning):
     """
 
 
-def find_blank(maps: Tensor) -> list[list[int]]:
-    """Image and target of each map of (B, K, *S) that is 0 everywhere."""
-    found: list[list[int]] = (maps.flatten(2).amax(dim=2) == 0).nonzero().tolist()
-    return found
+def warn_of_blank_maps(model: nn.Module, explanation: Explanation, maps: Tensor) -> None:
+    """Say why maps are 0 everywhere, if any are: once, to the caller of the caller.
+
+    Args:
+        model: what was explained.
+        explanation: whose maps they are.
+        maps: (B, K, *S), its maps, on any device.
+    """
+    blank = causes_of_blank_maps(model, explanation, maps)
+    if not blank:
+        return
+    causes: dict[str, list[int]] = {}
+    for (image, _), cause in blank.items():
+        causes.setdefault(cause, []).append(image)
+    reasons = ". ".join(f"{_images(images)}: {cause}" for cause, images in causes.items())
+    count = maps.shape[0] * maps.shape[1]
+    warnings.warn(f"{len(blank)} of {count} maps are blank. {reasons}", BlankMapWarning, stacklevel=3)
 
 
-def causes_of_blank_maps(
-    model: nn.Module, explanation: Explanation, blank: list[list[int]]
-) -> dict[tuple[int, int], str]:
-    """Why each of the maps that are blank is, by image and target."""
+def causes_of_blank_maps(model: nn.Module, explanation: Explanation, maps: Tensor) -> dict[tuple[int, int], str]:
+    """Why each map that is 0 everywhere is, by image and target; takes what `warn_of_blank_maps` does."""
+    blank = (maps.flatten(2).amax(dim=2) == 0).nonzero().tolist()
     return {
         (image, target): "; ".join(dict.fromkeys(_causes(model, explanation, image, target))) for image, target in blank
     }
-
-
-def warn_of_blank_maps(causes: dict[tuple[int, int], str], count: int) -> None:
-    """Say why some of so many maps are 0 everywhere, if any are: once, to the caller of the caller."""
-    if not causes:
-        return
-    images: dict[str, list[int]] = {}
-    for (image, _), cause in causes.items():
-        images.setdefault(cause, []).append(image)
-    reasons = ". ".join(f"{_images(of)}: {cause}" for cause, of in images.items())
-    warnings.warn(f"{len(causes)} of {count} maps are blank. {reasons}", BlankMapWarning, stacklevel=3)
 
 
 def _causes(model: nn.Module, explanation: Explanation, image: int, target: int) -> list[str]:

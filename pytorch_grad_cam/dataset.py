@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pytorch_grad_cam.base_cam import BaseCAM, explain_together
+from pytorch_grad_cam.blank_maps import causes_of_blank_maps
 from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.progress import progress_bar
 from pytorch_grad_cam.utils.model_targets import TARGETS, describe
@@ -174,7 +175,7 @@ def _facts(cam: BaseCAM, explanation: Explanation, maps: Tensor) -> list[tuple[A
     count, several = maps.shape[:2]
     targets, scores = explanation.targets, explanation.scores
     classes = None if targets is None else targets.classes
-    causes = cam.why_blank(explanation, maps)
+    causes = causes_of_blank_maps(cam.model, explanation, maps)
     return [
         (
             None if classes is None else tuple(classes[image]),

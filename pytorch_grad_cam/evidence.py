@@ -41,7 +41,7 @@ class LayerEvidence:
     gradients: Tensor
     targets: Targets
     scores: Tensor
-    tape: Tape | None
+    tape: Tape | None = None
 
     @property
     def inputs(self) -> Tensor:

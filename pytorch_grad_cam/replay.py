@@ -37,6 +37,10 @@ class Tape:
     calls: int = 0
     output: Any = None
 
+    def clear(self) -> None:
+        """Let go of what was returned."""
+        self.finished, self.output = [], None
+
 
 class Tail:
     """What comes after a layer, for one image: by replay where that is proved right, else by whole forward passes.
@@ -56,7 +60,7 @@ class Tail:
         most_copies: how many copies can run at once; None is any number.
 
     Raises:
-        RuntimeError: if the model gives other scores each time it runs.
+        RuntimeError: if what follows the layer gives other scores each time it runs.
     """
 
     def __init__(

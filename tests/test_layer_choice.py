@@ -492,6 +492,8 @@ def test_a_layer_after_the_last_attention_of_a_vit(pictures, layer):
     with pytest.raises(ValueError, match="no gradient reaches"):
         GradCAM(ViT().eval(), layer).explain(pictures, aug_smooth=True)
     with pytest.raises(ValueError, match="no gradient reaches"):
+        GradCAM(ViT().eval(), ["blocks.1.norm1", layer])(pictures)
+    with pytest.raises(ValueError, match="no gradient reaches"):
         list(explain_dataset(GradCAM(ViT().eval(), layer), [pictures]))
     assert EigenCAM(ViT().eval(), layer)(pictures).any(), "its activations are there"
 

@@ -523,6 +523,26 @@ def test_a_target_that_runs_the_model_itself(images, count):
     assert found.any()
 
 
+def test_a_target_that_runs_the_model_once(images):
+    """What that leaves on the model is not of the image that is explained."""
+    model, inputs = Gated().double().eval(), images[:1].double()
+    with torch.no_grad():
+        model(inputs)
+        model.gate = 0.97 * float(model.at)
+        baseline = model(0.2 * images[1:2].double())[0]
+    cached = []
+
+    def target(scores):
+        if not cached:
+            cached.append(model(0.2 * images[1:2].double())[0].detach())
+        return (scores - cached[0])[1]
+
+    found = ablation(model, model.features_, inputs, target)
+    assert torch.equal(cached[0], baseline)
+    expected = ablation(model, model.features_, inputs, lambda scores: (scores - baseline)[1])
+    assert torch.allclose(found, expected, atol=1e-12)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_input_changed_in_place_by_every_pass_that_is_recorded(images, count):
     class Model(InPlaceOnWhatWentBefore):
