@@ -173,7 +173,7 @@ def test_slope_of_a_log_log_line():
         slope([1], [1])
 
 
-def test_a_call_is_compared_with_the_passes_around_it():
+def test_a_call_is_compared_with_the_pass_before_it():
     assert ratio_beside([1.0, 2.0, 4.0], [4.0, 4.0, 4.0]) == 2
 
 
