@@ -36,14 +36,18 @@ def seconds_of(function: Callable[[], Any]) -> float:
 
 
 def seconds_beside(
-    forward: Callable[[], Any], call: Callable[[], Any], least: float, most: int
+    forward: Callable[[], Any], call: Callable[[], Any], settle: Callable[[], Any], least: float, most: int
 ) -> tuple[list[float], list[float]]:
-    """Seconds of a call, again and again for a least time, and of the forward pass before each."""
+    """Seconds of a call, again and again for a least time, and of the forward pass before each.
+
+    Before that, `settle` makes a library let go of what it keeps of the last call, in whose place the forward pass
+    would have to find other memory.
+    """
     plain: list[float] = []
     calls: list[float] = []
     begin = time.perf_counter()
     while len(calls) < most and (not calls or time.perf_counter() - begin < least):
-        forward()  # lets go of what a library keeps of the call before, in whose place other memory has to be found
+        settle()
         plain.append(seconds_of(forward))
         calls.append(seconds_of(call))
     return plain, calls

@@ -24,13 +24,13 @@ are asked in turn. Of the best three classes of an image that is taken which has
 others are often blank with random weights, and this library takes some milliseconds to say why.
 
 **Time** is a call in plain `no_grad` forward passes of the same process, of which the one just before it counts; the
-median over rounds. Another pass before that lets go of what a library keeps of its last call, such as torchcam its
-graph. What a library lets its user do once, such as constructing its object, is not in it; torchcam's and grad-cam's
-hooks, and torchcam's forward pass, are. **Memory** is the peak above what was in use before the call, in that of the
-forward pass: resident memory on a CPU, in processes whose allocator gives freed memory back at once. The **floor** is
-written by hand for each network: the forward pass without gradients to the layer, and what follows forward and back;
-for AblationCAM the forward pass, and what follows for a copy per channel; for ScoreCAM a forward pass for a copy per
-channel.
+median over rounds. A pass of one image before that lets go of what a library keeps of its last call, such as torchcam
+its graph. What a library lets its user do once, such as constructing its object, is not in it; torchcam's and
+grad-cam's hooks, and torchcam's forward pass, are. **Memory** is the peak above what was in use before the call, in
+that of the forward pass: resident memory on a CPU, in processes whose allocator gives freed memory back at once. The
+**floor** is written by hand for each network: the forward pass without gradients to the layer, and what follows forward
+and back; for AblationCAM the forward pass, and what follows for a copy per channel; for ScoreCAM a forward pass for
+a copy per channel.
 The layers are {layers}. All maps have the size of the input. grad-cam and torchcam get a `reshape_transform` for
 transformers, captum has none. A dash: the library has no such method, or it was not measured.\
 """

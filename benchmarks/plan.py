@@ -47,30 +47,34 @@ def of_time(*, quick: bool) -> Iterator[Block]:
     """Everything but memory: blocks of one network follow each other."""
     for network in QUICK_NETWORKS if quick else NETWORKS:
         yield Block("maps", cases(network, *GRADIENT, *EIGEN))
-        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 2 if quick else 4)
-        if not quick or network not in LONG_TAILED:
-            rounds = 1 if network in LONG_TAILED else 2
-            yield Block("seconds", cases(network, "AblationCAM"), rounds, ("floor", "here"))
+        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 2 if quick else 3)
+        if network not in LONG_TAILED:
+            yield Block("seconds", cases(network, "AblationCAM"), 2, ("floor", "here"))
         smooth = Case(network, "GradCAM", aug_smooth=True)
-        yield Block("seconds", (smooth,), 2 if quick else 4, BOTH if network == "resnet50" else ("here",))
+        yield Block("seconds", (smooth,), 2 if quick else 3, BOTH if network == "resnet50" else ("here",))
         if not quick:
-            others = (*GRADIENT[1:], *EIGEN)
-            yield Block("seconds", cases(network, *others, batch=8), 2, ("here",))
-            yield Block("once", (Case(network, "ScoreCAM", channels=SOME),), 1, ("floor", "here"))
-        if network == "resnet50":  # whose batches grow below
+            yield from _of_more_work(network)
+        if network == "resnet50":
             yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 2 if quick else 5)
             yield Block("after", cases(network, *EIGEN), 5, BOTH)
-            continue
-        if not quick:
-            yield Block("seconds", cases(network, "GradCAM", batch=8), 2)
-            faster = tuple(name for name in ALL if name != "grad-cam")
-            yield Block("seconds", cases(network, "GradCAM", batch=32), 1 if network in SLOW else 2, faster)
     yield from _of_growth(quick=quick)
     if not quick:
         yield Block("seconds", cases("resnet50", "AblationCAM", layer="layer3.5"), 2, ("here",))
         yield Block("once", cases("resnet50", "AblationCAM"), 1, ("grad-cam",))
         yield Block("once", cases("resnet50", "AblationCAM", layer="layer3.5"), 1, ("grad-cam",))
         yield Block("once", cases("resnet50", "ScoreCAM"))
+
+
+def _of_more_work(network: str) -> Iterator[Block]:
+    """What the quick run leaves out for each network; larger batches of ResNet-50 also grow below, with all peers."""
+    rounds = 1 if network in SLOW else 2
+    if network in LONG_TAILED:
+        yield Block("once", cases(network, "AblationCAM"), 1, ("floor", "here"))
+    yield Block("once", (Case(network, "ScoreCAM", channels=SOME),), 1, ("floor", "here"))
+    yield Block("seconds", cases(network, *GRADIENT[1:], *EIGEN, batch=8), rounds, ("here",))
+    if network != "resnet50":
+        yield Block("seconds", cases(network, "GradCAM", batch=8), rounds)
+        yield Block("seconds", cases(network, "GradCAM", batch=32), rounds, ("floor", "here"))
 
 
 def of_memory(*, quick: bool) -> Iterator[Block]:

@@ -32,15 +32,15 @@ def first_component(weighted: Tensor) -> Tensor:
     channels, positions = x.shape[2:]
     with torch.autocast(x.device.type, enabled=False):  # the caller's would multiply in half precision
         gram = x @ x.mT if channels < positions else x.mT @ x
-        values, vectors = torch.linalg.eigh(torch.where(scale < inf, gram, 0))  # which fails on NaN, for all images
+        values, vectors = torch.linalg.eigh(gram.nan_to_num())  # which fails on NaN, for all images
         component: Tensor = vectors[..., -1]
-        strength = values[..., -1:].clamp(min=0).sqrt()
-        component = (component.unsqueeze(2) @ x).squeeze(2) if channels < positions else component * strength
+        greatest = values[..., -1:].clamp(min=0)
+        component = (component.unsqueeze(2) @ x).squeeze(2) if channels < positions else component * greatest.sqrt()
     agreement = (component * x.sum(dim=2)).sum(dim=2, keepdim=True)
-    # The most it could be, but for rounding: the sum of the eigenvalues is that of all squares.
-    most = strength * (channels * values.sum(dim=2, keepdim=True)).clamp(min=0).sqrt()
-    rounding = torch.finfo(x.dtype).eps ** 0.5 * most
-    agreement = torch.where(agreement.abs() > rounding, agreement, component.pow(3).sum(dim=2, keepdim=True))
+    # The square of the most it could be, but for rounding: the sum of the eigenvalues is that of all squares.
+    most = greatest * values.sum(dim=2, keepdim=True) * channels
+    certain = agreement.square() > torch.finfo(x.dtype).eps * most
+    agreement = torch.where(certain, agreement, component.pow(3).sum(dim=2, keepdim=True))
     component = component * scale.squeeze(2).copysign(agreement)
     return component.reshape(component.shape[:2] + weighted.shape[3:])
 
