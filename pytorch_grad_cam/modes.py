@@ -77,7 +77,7 @@ def eval_mode(modules: Sequence[nn.Module]) -> Iterator[None]:
         with _holders_lock:
             held = bool(_holders)
             for module in modules:
-                if module.training or (held and module in _holders):
+                if getattr(module, "training", False) or (held and module in _holders):  # a frozen one has no flag
                     _holders.setdefault(module, set()).add(block)
                     module.training = False
         yield

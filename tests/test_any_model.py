@@ -110,25 +110,37 @@ def test_threads_that_overlap_in_a_compiled_model(model, images):
     assert all(np.array_equal(one, expected) for one in found)
 
 
+class WithStem(GapNet):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3))
+
+    def forward(self, x):
+        return super().forward(self.stem(x))
+
+
 @pytest.mark.filterwarnings("ignore:.torch.jit")
 @pytest.mark.parametrize("make", [lambda part, x: torch.jit.trace(part, x), lambda part, _: torch.jit.script(part)])
 @pytest.mark.parametrize("method", METHODS.values())
 def test_a_part_that_is_traced_or_scripted(method, make, images):
-    class Model(GapNet):
-        def __init__(self):
-            super().__init__()
-            self.stem = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)).eval()
-
-        def forward(self, x):
-            return super().forward(self.stem(x))
-
-    model = Model().eval()
+    model = WithStem().eval()
     expected = method(model, model.features)(images, 1)
     model.stem = make(model.stem, images)
     model.train()
     flags = [module.training for module in model.modules()]
     assert np.allclose(method(model, model.features)(images, 1), expected, atol=1e-5)
     assert [module.training for module in model.modules()] == flags
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit")
+@pytest.mark.parametrize("method", METHODS.values())
+def test_a_part_that_is_frozen_has_no_training_flag(method, images):
+    model = WithStem().eval()
+    expected = method(model, model.features)(images, 1)
+    model.stem = torch.jit.freeze(torch.jit.script(model.stem))
+    assert not hasattr(model.stem, "training")
+    assert np.allclose(method(model, model.features)(images, 1), expected, atol=1e-5)
+    assert not hasattr(model.stem, "training")
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit")
