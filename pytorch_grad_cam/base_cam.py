@@ -172,8 +172,10 @@ class BaseCAM:
             score = partial(score_outputs, targets=targets, batch=len(inputs), needed=self.uses_scores)
             given = inputs.clone() if self.runs_again else inputs  # a model may change its input in place
             # Of several images or layers, what runs for one may leave something on the model that the next would read.
-            tape = self.replays and len(inputs) == len(self.target_layers) == 1
-            seen = observe(self.model, given, self.target_layers, score, differentiate=self.uses_gradients, tape=tape)
+            taping = self.replays and len(inputs) == len(self.target_layers) == 1
+            seen = observe(
+                self.model, given, self.target_layers, score, differentiate=self.uses_gradients, taping=taping
+            )
             explanation = self._explain_evidence(self._evidence(seen, inputs), seen.outputs, eigen_smooth)
             if seen.tape is not None:
                 seen.tape.clear()  # who keeps an explanation keeps its evidence

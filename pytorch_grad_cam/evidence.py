@@ -80,7 +80,7 @@ def observe(
     score: Callable[[Any], tuple[Targets | None, Tensor | None]],
     *,
     differentiate: bool = False,
-    tape: bool = False,
+    taping: bool = False,
 ) -> Observation:
     """Run the model once and collect what the layers did.
 
@@ -90,7 +90,7 @@ def observe(
         layers: modules of the model.
         score: from the model's outputs to the targets and their scores (B, K).
         differentiate: collect gradients too, one pass back through the tail of the network for each of K.
-        tape: record what the model does up to the layer, of which there is only one then, as of images.
+        taping: record what the model does up to the layer, of which there is only one then, as of images.
 
     Raises:
         RuntimeError: if a layer does not run, or the scores do not depend on it.
@@ -102,7 +102,7 @@ def observe(
             record_outputs(layers, differentiable=differentiate, own=own) as records,
             torch.set_grad_enabled(from_the_start and differentiate),
         ):
-            outputs, taped = record(model, layers[0], inputs) if tape else (inputs.run(model), None)
+            outputs, tape = record(model, layers[0], inputs) if taping else (inputs.run(model), None)
             recorded = [_record_of(layer, records, model) for layer in layers]
             targets, scores = score(outputs)
         if again := records.overwritten() and not own:
@@ -134,7 +134,7 @@ def observe(
         targets=targets,
         scores=detach(scores),
         layers=tuple((output, tuple(of)) for output, *of in zip(detach(recorded), *found, strict=True)),
-        tape=taped,
+        tape=tape,
     )
 
 

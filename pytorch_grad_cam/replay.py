@@ -72,15 +72,16 @@ class Tail:
         # Two copies show whether a batch is folded into another axis, or is another axis than the first.
         for tape in tapes:
             self.output = tape.output
-            if self._is_exact(partial(_replay, model, layer, inputs, tape), 2, expected):
+            self._run: Callable[[Any, int], Any] = partial(_replay, model, layer, inputs, tape)
+            if self._is_exact(2, expected):
                 return
         logger.info(f"replay after {name} is not exact: every change takes a whole forward pass")
-        whole = partial(_run_all, model, layer, inputs, tape)
-        if self._is_exact(whole, 2, expected):
+        self._run = partial(_run_all, model, layer, inputs, tape)
+        if self._is_exact(2, expected):
             return
         logger.info(f"copies of {name}'s output cannot run at once: every change takes a forward pass of its own")
         self.most_copies = 1
-        if self._is_exact(whole, 1, expected):
+        if self._is_exact(1, expected):
             return
         raise RuntimeError(
             f"the model does not give the same scores again when {name}'s output is given back to it unchanged; "
@@ -91,9 +92,8 @@ class Tail:
         """The scores (n, K) of n copies of the layer's output, each changed in its own way."""
         return self._score(self._run(changed, copies), copies)
 
-    def _is_exact(self, run: Callable[[Any, int], Any], copies: int, expected: Tensor) -> bool:
-        """Whether copies, unchanged and run like this, as they are from now on, give the expected scores."""
-        self._run = run
+    def _is_exact(self, copies: int, expected: Tensor) -> bool:
+        """Whether copies, unchanged, give the expected scores."""
         try:
             found = self(map_tensors(torch.clone, repeat(self.output, copies)), copies)
         except Exception as error:  # a model that cannot be run like this fails in any way it likes
