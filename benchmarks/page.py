@@ -155,7 +155,7 @@ def _time_and_memory(results: Results) -> Iterator[str]:
         "AblationCAM, ScoreCAM and smoothing, in forward passes",
         beside_each_other(results, "seconds", results.ratio, _perturbing),
         "Calls of minutes, AblationCAM of grad-cam and ScoreCAM for all channels, ran once, on ResNet-50; elsewhere "
-        f"ScoreCAM looks at {SOME} channels.",
+        f"ScoreCAM looks at {SOME} channels. These are in forward passes of all the libraries that did the same.",
     )
     case = Case("resnet50", "ScoreCAM")
     peaks = [[TITLES[name], _mebibytes(results.peak(name, case))] for name in TITLES if results.peak(name, case)]

@@ -55,7 +55,15 @@ class Results:
         return (case for kind, name, case in self._answers if (kind, name) == (measure, library))
 
     def ratio(self, library: str, case: Case) -> float | None:
-        """Time in plain forward passes, the median over rounds."""
+        """Time in plain forward passes, the median over rounds.
+
+        What ran once is in those of all libraries: the few passes of one process are no measure for minutes.
+        """
+        ran_once = [name for measure, name, of in self._answers if (measure, of) == ("peak", case)]
+        if library in ran_once:
+            answers = [answer for name in ran_once for answer in self._answers["seconds", name, case]]
+            passes = statistics.median(time for answer in answers for time in answer["forward"])
+            return self._median("seconds", library, case, lambda answer: statistics.median(answer["call"]) / passes)
         return self._median("seconds", library, case, lambda answer: ratio_beside(answer["forward"], answer["call"]))
 
     def seconds(self, library: str, case: Case) -> float | None:

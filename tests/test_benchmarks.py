@@ -232,6 +232,14 @@ def test_results_come_back_from_their_file(results, tmp_path):
     assert "\n".join(sections(again, "plot.png")) == "\n".join(sections(results, "plot.png"))
 
 
+def test_calls_that_ran_once_are_compared_by_their_seconds(results):
+    case = Case("resnet50", "ScoreCAM")
+    for name, plain, seconds in (("here", 0.2, 100.0), ("grad-cam", 0.1, 125.0)):
+        results.add("once", name, case, {"seconds": {"forward": [plain], "call": [seconds]}, "peak": 1})
+    assert results.ratio("here", case) == pytest.approx(100 / 0.15)
+    assert results.ratio("here", case) / results.ratio("grad-cam", case) == pytest.approx(0.8)
+
+
 def test_headline_goes_between_its_marks(results, tmp_path):
     page = tmp_path / "README.md"
     page.write_text("before <!-- benchmarks -->\nold\n<!-- /benchmarks --> after")
