@@ -55,7 +55,7 @@ def of_time(*, quick: bool) -> Iterator[Block]:
         if not quick:
             yield from _of_more_work(network)
         if network == "resnet50":
-            yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 2 if quick else 5)
+            yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 2 if quick else 3)
             yield Block("after", cases(network, *EIGEN), 5, BOTH)
     yield from _of_growth(quick=quick)
     if not quick:

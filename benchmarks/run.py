@@ -59,7 +59,7 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
         results.tables["replay"] = replay(list(NETWORKS), device)
         results.tables["five_classes"] = five_classes(device, 2)
     clock.say("imports and lines of code")
-    results.tables["imports"] = import_costs(names, peers, 1 if quick else 5)
+    results.tables["imports"] = import_costs(names, peers, 1 if quick else 3)
     results.tables["lines"] = lines_of_code(names, peers)
     results.about["minutes"] = round((time.monotonic() - clock.start) / 60, 1)
     results.write()
