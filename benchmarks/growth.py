@@ -35,7 +35,7 @@ class Axis:
 
 def axes(*, quick: bool) -> list[Axis]:
     """Batch, input and target layer of ResNet-50, and channels of a small network."""
-    batches = (1, 8) if quick else (1, 2, 8, 32)
+    batches = (1, 4) if quick else (1, 2, 8, 32)
     sizes = (224, 320) if quick else (224, 448, 896)
     layers: dict[int, str | None] = (
         {14: "layer3", 7: None} if quick else {56: "layer1", 28: "layer2", 14: "layer3", 7: None}

@@ -96,4 +96,4 @@ def _of_growth(*, quick: bool) -> Iterator[Block]:
         for method in axis.methods:
             points = tuple(replace(case, method=method) for _, case in axis.points)
             # The peer silences channels one by one: minutes.
-            yield Block("seconds", points, 2 if quick else 1, ("here",) if method == "AblationCAM" else ALL)
+            yield Block("seconds", points, 1, ("here",) if method == "AblationCAM" else ALL)
