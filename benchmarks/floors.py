@@ -111,18 +111,15 @@ def _in_portions(run: Tail, one: Tensor, copies: int, at_once: int) -> Tensor:
     return torch.cat([run(several[: copies - start]) for start in range(0, copies, at_once)])
 
 
-def telling_classes(network: str, model: Any, images: Tensor) -> Tensor:
-    """Of the best three classes of each image the one for which most speaks at the last layer.
+def telling_class(network: str, model: Any, image: Tensor) -> Tensor:
+    """Of the best three classes of an image the one for which most speaks at the last layer.
 
     With random weights the maps of others are often blank, and this library then takes its time to say why.
     """
     with torch.no_grad():
-        x, tail = FLOORS[network](model, images)
+        x, tail = FLOORS[network](model, image)
     x.requires_grad_()
-    scores = tail(x)
+    scores = tail(x)[0]
     classes = scores.topk(3).indices
-    support = []
-    for column in classes.T:
-        (gradient,) = torch.autograd.grad(scores.gather(1, column[:, None]).sum(), x, retain_graph=True)
-        support.append((gradient * x.detach()).flatten(1).sum(dim=1))
-    return classes.gather(1, torch.stack(support, dim=1).argmax(dim=1, keepdim=True))[:, 0]
+    gradients = [torch.autograd.grad(scores[c], x, retain_graph=True)[0] for c in classes]
+    return classes[torch.stack([(g * x.detach()).sum() for g in gradients]).argmax()].reshape(1)

@@ -20,7 +20,10 @@ print(time.perf_counter() - start, len(sys.modules))
 
 
 def import_costs(names: list[str], peers: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Seconds, the median over rounds in which all take turns, and modules, by name."""
+    """Seconds, the median over rounds in which all take turns, and modules, by name.
+
+    The workers have imported all of it before, so that no file is fetched from disk.
+    """
     paths: dict[str, tuple[str, Path | None]] = {"torch": ("torch", None)}
     for name in names:
         library = LIBRARIES[name]
@@ -28,13 +31,10 @@ def import_costs(names: list[str], peers: Path, rounds: int) -> dict[str, dict[s
         if name != "floor":
             paths[name] = (library.module, place.resolve() if place else ROOT)
     measured: dict[str, list[tuple[float, float]]] = {name: [] for name in paths}
-    for i in range(rounds + 1):
+    for i in range(rounds):
         for name in list(paths)[:: 1 if i % 2 else -1]:
             measured[name].append(_import(*paths[name], (peers / "needs").resolve()))
-    # The first round fetches the files from disk.
-    medians = {
-        name: [statistics.median(column) for column in zip(*of[1:], strict=True)] for name, of in measured.items()
-    }
+    medians = {name: [statistics.median(column) for column in zip(*of, strict=True)] for name, of in measured.items()}
     return {name: {"seconds": seconds, "modules": modules} for name, (seconds, modules) in medians.items()}
 
 

@@ -76,5 +76,5 @@ def transform_of(name: str) -> Transform | None:
 
 
 def noise(batch: int, size: int, device: str = "cpu") -> Tensor:
-    """Images: the work does not depend on what is to be seen."""
-    return torch.randn(batch, 3, size, size, generator=torch.Generator().manual_seed(1)).to(device)
+    """One image again and again: the work does not depend on what is to be seen."""
+    return torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1)).repeat(batch, 1, 1, 1).to(device)

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.floors import floor_gradient, telling_classes
+from benchmarks.floors import floor_gradient, telling_class
 from benchmarks.measure import seconds_of
 from benchmarks.networks import NETWORKS, load, noise
 from benchmarks.worker import forward
@@ -28,7 +28,7 @@ PIECES = {
     "to the size of the picture": ("base_cam.fuse",),
     "whether a map is blank": ("base_cam.warn_of_blank_maps",),
 }
-ROUNDS = 30
+ROUNDS = 20
 
 
 class Stopwatch:
@@ -105,7 +105,7 @@ def pieces(device: str) -> list[dict[str, Any]]:
     rows = []
     for network, method in CALLS:
         model, images = load(network, device), noise(1, 224, device)
-        classes = telling_classes(network, model, images)
+        classes = telling_class(network, model, images)
         cam = getattr(pytorch_grad_cam, method)(model, NETWORKS[network].last)
         call = partial(cam, images, classes.tolist())
         call()  # a warm-up

@@ -43,57 +43,78 @@ def cases(network: str, *methods: str, batch: int = 1, layer: str | None = None)
     return tuple(Case(network, method, batch=batch, layer=layer) for method in methods)
 
 
-def of_time(*, quick: bool) -> Iterator[Block]:
-    """Everything but memory: blocks of one network follow each other."""
-    for network in QUICK_NETWORKS if quick else NETWORKS:
-        yield Block("maps", cases(network, *GRADIENT, *EIGEN))
-        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 2 if quick else 3)
+def quick_times() -> Iterator[Block]:
+    """All methods on one network, two on the others."""
+    for network in QUICK_NETWORKS:
+        methods = (*GRADIENT, *EIGEN) if network == "resnet50" else ("GradCAM", "EigenCAM")
+        yield Block("maps", cases(network, *methods))
+        yield Block("seconds", cases(network, *methods), 2)
         if network not in LONG_TAILED:
             yield Block("seconds", cases(network, "AblationCAM"), 2, ("floor", "here"))
-        smooth = Case(network, "GradCAM", aug_smooth=True)
-        yield Block("seconds", (smooth,), 2 if quick else 3, BOTH if network == "resnet50" else ("here",))
-        if not quick:
-            yield from _of_more_work(network)
+        yield Block("seconds", (Case(network, "GradCAM", aug_smooth=True),), 2, ("here",))
+    yield Block("after", cases("resnet50", *EIGEN), 3, BOTH)
+    yield Block("seconds", cases("resnet50", "GradCAM", layer=EARLY), 2)
+    yield from _growth(quick=True)
+
+
+def quick_peaks() -> Iterator[Block]:
+    """On one network."""
+    for layer in (None, EARLY):
+        yield Block("memory", cases("resnet50", "GradCAM", layer=layer), 1, BOTH)
+
+
+def full_times() -> Iterator[Block]:
+    """Blocks of one network follow each other; what takes minutes comes after them."""
+    for network in NETWORKS:
+        yield Block("maps", cases(network, *GRADIENT, *EIGEN))
+        yield Block("seconds", cases(network, *GRADIENT, *EIGEN), 3)
+        yield from _perturbing(network)
+        yield from _larger_batches(network)
         if network == "resnet50":
-            yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 2 if quick else 3)
+            yield Block("seconds", cases(network, *GRADIENT, layer=EARLY), 3)
             yield Block("after", cases(network, *EIGEN), 5, BOTH)
-    yield from _of_growth(quick=quick)
-    if not quick:
-        yield Block("once", cases("resnet50", "AblationCAM"), 1, ("grad-cam",))
-        yield Block("once", cases("resnet50", "AblationCAM", layer="layer3.5"), 1, BOTH)
-        yield Block("once", cases("resnet50", "ScoreCAM"))
+    yield from _growth(quick=False)
+    yield Block("once", cases("resnet50", "AblationCAM"), 1, ("grad-cam",))
+    yield Block("once", cases("resnet50", "AblationCAM", layer="layer3.5"), 1, BOTH)
+    yield Block("once", cases("resnet50", "ScoreCAM"))
 
 
-def _of_more_work(network: str) -> Iterator[Block]:
-    """What the quick run leaves out for each network; larger batches of ResNet-50 also grow below, with all peers."""
-    rounds = 1 if network in SLOW else 2
+def _perturbing(network: str) -> Iterator[Block]:
+    """What runs the network again: many channels or copies, of which the peers take minutes."""
     if network in LONG_TAILED:
         yield Block("once", cases(network, "AblationCAM"), 1, ("floor", "here"))
-    yield Block("once", (Case(network, "ScoreCAM", channels=SOME),), rounds, ("floor", "here"))
-    # With the floor, which is that of GradCAM, in turn: minutes later the machine is another.
+    else:
+        yield Block("seconds", cases(network, "AblationCAM"), 2, ("floor", "here"))
+    yield Block("once", (Case(network, "ScoreCAM", channels=SOME),), 1 if network in SLOW else 2, ("floor", "here"))
+    smooth = Case(network, "GradCAM", aug_smooth=True)
+    yield Block("seconds", (smooth,), 3, BOTH if network == "resnet50" else ("here",))
+
+
+def _larger_batches(network: str) -> Iterator[Block]:
+    """Beside the floor, in turn, for minutes later the machine is another; with the peers ResNet-50 grows below."""
+    rounds = 1 if network in SLOW else 2
     yield Block("seconds", cases(network, *GRADIENT, *EIGEN, batch=8), rounds, ("floor", "here"))
     if network != "resnet50":
-        yield Block("seconds", cases(network, "GradCAM", batch=8), rounds)
         yield Block("seconds", cases(network, "GradCAM", batch=32), rounds, ("floor", "here"))
 
 
-def of_memory(*, quick: bool) -> Iterator[Block]:
-    """Peaks: one figure each, for they hardly vary; methods differ little: all of a peer on ResNet-50 alone."""
-    for network in QUICK_NETWORKS if quick else NETWORKS:
-        yield Block("memory", cases(network, "GradCAM"))
-        if not quick:
-            others = cases(network, *GRADIENT[1:], *EIGEN)
-            yield Block("memory", others, 1, ALL if network == "resnet50" else ("here",))
-            batches = (8,) if network in SLOW else (8, 32)
-            yield Block("memory", tuple(Case(network, "GradCAM", batch=n) for n in batches), 1, ("floor", "here"))
-        if network == "resnet50":
-            yield Block("memory", cases(network, *(GRADIENT[:1] if quick else GRADIENT), layer=EARLY))
-
-
-def _of_growth(*, quick: bool) -> Iterator[Block]:
+def _growth(*, quick: bool) -> Iterator[Block]:
     """The points of an axis in turn, also those that are measured elsewhere: another time the machine is another."""
+    libraries = BOTH if quick else ALL
     for axis in axes(quick=quick):
         for method in axis.methods:
             points = tuple(replace(case, method=method) for _, case in axis.points)
             # The peer silences channels one by one: minutes.
-            yield Block("seconds", points, 1, ("here",) if method == "AblationCAM" else ALL)
+            yield Block("seconds", points, 1, ("here",) if method == "AblationCAM" else libraries)
+
+
+def full_peaks() -> Iterator[Block]:
+    """One figure each, for they hardly vary; methods differ little: all of a peer on ResNet-50 alone."""
+    for network in NETWORKS:
+        first = network == "resnet50"
+        yield Block("memory", cases(network, "GradCAM"))
+        yield Block("memory", cases(network, *GRADIENT[1:], *EIGEN), 1, ALL if first else ("here",))
+        batches = (8,) if network in SLOW else (8, 32)
+        yield Block("memory", tuple(Case(network, "GradCAM", batch=n) for n in batches), 1, ("here",))
+        if first:
+            yield Block("memory", cases(network, *GRADIENT, layer=EARLY))

@@ -24,7 +24,7 @@ from benchmarks.networks import NETWORKS
 from benchmarks.ours import five_classes, replay
 from benchmarks.peers import MeasurementError, Process, install
 from benchmarks.pieces import pieces
-from benchmarks.plan import Block, of_memory, of_time
+from benchmarks.plan import Block, full_peaks, full_times, quick_peaks, quick_times
 from benchmarks.results import Results
 
 
@@ -45,10 +45,12 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
     clock = Clock()
     names = install(peers)
     results = Results(path, about(device, names, quick=quick))
-    for measured, lean in ((of_time(quick=quick), False), (of_memory(quick=quick), True)):
+    times, peaks = (quick_times, quick_peaks) if quick else (full_times, full_peaks)
+    for blocks, lean in ((list(times()), False), (list(peaks()), True)):
+        asked = [name for name in names if any(name in block.libraries for block in blocks)]
         with ExitStack() as stack:
-            processes = [stack.enter_context(Process(name, device, peers, lean=lean)) for name in names]
-            for block in measured:
+            processes = [stack.enter_context(Process(name, device, peers, lean=lean)) for name in asked]
+            for block in blocks:
                 clock.say(str(block))
                 measure(block, processes, results)
                 results.write()
@@ -57,7 +59,7 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
     if not quick:
         clock.say("AblationCAM through replay, and five classes in one call")
         results.tables["replay"] = replay(list(NETWORKS), device)
-        results.tables["five_classes"] = five_classes(device, 2)
+        results.tables["five_classes"] = five_classes(device, 1)
     clock.say("imports and lines of code")
     results.tables["imports"] = import_costs(names, peers, 1 if quick else 3)
     results.tables["lines"] = lines_of_code(names, peers)
@@ -118,8 +120,8 @@ def reported(results: Results, what: str) -> Iterator[None]:
 
 
 def _is_worth_a_warm_up(measure: str, case: Case) -> bool:
-    """A large batch comes after a small one of the same network, and what runs once takes minutes."""
-    return measure != "once" and case.batch <= (1 if measure == "memory" else 8)
+    """Not before what takes minutes, nor for the peak of a larger batch than the one before."""
+    return measure == "seconds" or (measure != "once" and case.batch == 1)
 
 
 def compare_maps(block: Block, processes: list[Process], results: Results) -> None:

@@ -23,7 +23,7 @@ from benchmarks.measure import ratio_beside
 from benchmarks.networks import NETWORKS, last_layer, load, noise
 from benchmarks.page import headline, sections, write_headline
 from benchmarks.pieces import PIECES, Stopwatch, seconds_of_pieces
-from benchmarks.plan import of_time
+from benchmarks.plan import full_times
 from benchmarks.results import Results
 from benchmarks.run import unit
 from benchmarks.worker import forward
@@ -78,7 +78,7 @@ def test_every_method_is_measured():
 
 
 def test_the_full_run_takes_every_method_to_every_network():
-    asked = {(case.network, case.method) for block in of_time(quick=False) for case in block.cases}
+    asked = {(case.network, case.method) for block in full_times() for case in block.cases}
     assert asked >= {(network, method) for network in NETWORKS for method in METHODS}
 
 
