@@ -194,7 +194,15 @@ class BaseCAM:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def release(self) -> None:
         """Nothing to release: hooks live for one call."""
+
+    @property
+    def activations_and_grads(self) -> "BaseCAM":
+        """Of which code written for grad-cam 1.x calls `release()`."""
+        return self
 
     def _find_target_layer(self, inputs: Inputs, targets: Any) -> nn.Module:
         return find_target_layer(

@@ -71,7 +71,10 @@ def test_every_spelling_of_every_release(method, model, images):
         input_tensor=images, targets=[ClassifierOutputTarget(1)] * 3
     )
     assert same(one(model=model, target_layer=model.features, use_cuda=False)(images, target_category=1), expected)
-    assert same(one(model, [model.features], False)(images, 1), expected)
+    cam = one(model, [model.features], False)
+    assert same(cam(images, 1), expected)
+    cam.activations_and_grads.release()
+    assert same(cam(images, 1), expected)
 
 
 def test_a_blank_map_says_why(model, images):
