@@ -19,9 +19,9 @@ SMALL = 1e-3  # a difference of maps that is due to rounding
 Figure = Callable[[str, Case], float | None]
 
 HOW = """\
-Each library runs in a process of its own, with the same seeded weights, noise as images and the same classes, and they
-are asked in turn. Of the best three classes of an image that is taken which has most support at the layer: the maps of
-others are often blank with random weights, and this library takes some milliseconds to say why.
+Each library runs in a process of its own, with the same seeded weights, the same picture of noise, in a batch again and
+again, and the same class, and they are asked in turn. Of its best three classes that is taken which has most support at
+the layer: the maps of others are often blank with random weights, and this library takes some milliseconds to say why.
 
 **Time** is a call in plain `no_grad` forward passes of the same process, of which the one just before it counts; the
 median over rounds. A pass of one image before that lets go of what a library keeps of its last call, such as torchcam
