@@ -15,7 +15,7 @@ class Axis:
     Attributes:
         label: what it is.
         points: how much of it each case has.
-        methods: those that are measured along it; all libraries that have them.
+        methods: those that are measured along it.
     """
 
     label: str

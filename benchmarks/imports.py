@@ -20,9 +20,9 @@ print(time.perf_counter() - start, len(sys.modules))
 
 
 def import_costs(names: list[str], peers: Path, rounds: int) -> dict[str, dict[str, float]]:
-    """Seconds, the median over rounds in which all take turns, and modules, by name.
+    """Seconds, those beside torch, and modules, by name: medians over rounds in which all take turns.
 
-    The workers have imported all of it before, so that no file is fetched from disk.
+    Of several rounds the first fetches the files from disk, and is left out.
     """
     paths: dict[str, tuple[str, Path | None]] = {"torch": ("torch", None)}
     for name in names:
@@ -34,8 +34,15 @@ def import_costs(names: list[str], peers: Path, rounds: int) -> dict[str, dict[s
     for i in range(rounds):
         for name in list(paths)[:: 1 if i % 2 else -1]:
             measured[name].append(_import(*paths[name], (peers / "needs").resolve()))
-    medians = {name: [statistics.median(column) for column in zip(*of, strict=True)] for name, of in measured.items()}
-    return {name: {"seconds": seconds, "modules": modules} for name, (seconds, modules) in medians.items()}
+    costs = {}
+    for name, of in measured.items():
+        kept = list(zip(of, measured["torch"], strict=True))[1 if rounds > 1 else 0 :]
+        costs[name] = {
+            "seconds": statistics.median(seconds for (seconds, _), _ in kept),
+            "beside_torch": statistics.median(seconds / torch for (seconds, _), (torch, _) in kept),
+            "modules": statistics.median(modules for (_, modules), _ in kept),
+        }
+    return costs
 
 
 def _import(module: str, place: Path | None, needs: Path) -> tuple[float, float]:

@@ -46,10 +46,9 @@ class Worker:
         """What a request asks for."""
         task = self._task(Case(**request["case"]))
         if request.get("warm_up"):
-            forward(task.model, task.images)
-            if task.case.batch == 1:  # of a larger batch the pass is nearly all of a call
-                with self.adapter.start(task) as call:
-                    call()
+            with self.adapter.start(task) as call:
+                forward(task.model, task.images)
+                call()
         measure: Callable[..., Any] = getattr(self, request["measure"])
         return measure(task, **request.get("options", {}))
 

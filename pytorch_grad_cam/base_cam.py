@@ -16,6 +16,7 @@ from pytorch_grad_cam.explanation import Explanation
 from pytorch_grad_cam.inputs import Inputs, prepare_inputs
 from pytorch_grad_cam.layer_choice import find_target_layer
 from pytorch_grad_cam.modes import held_still
+from pytorch_grad_cam.not_here import NoHooks
 from pytorch_grad_cam.preparation import prepare_model
 from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
 from pytorch_grad_cam.smoothing import average_over_augmentations
@@ -58,6 +59,7 @@ class BaseCAM:
     # Whether the map may go astray where channels have any sign and scale, as between the blocks of a transformer.
     needs_normalised: ClassVar[bool] = True
     reduce: Callable[[Tensor], Tensor] = staticmethod(channel_sum)
+    activations_and_grads: Any = NoHooks()
 
     def __init__(
         self,
@@ -194,15 +196,7 @@ class BaseCAM:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.release()
-
-    def release(self) -> None:
         """Nothing to release: hooks live for one call."""
-
-    @property
-    def activations_and_grads(self) -> "BaseCAM":
-        """Of which code written for grad-cam 1.x calls `release()`."""
-        return self
 
     def _find_target_layer(self, inputs: Inputs, targets: Any) -> nn.Module:
         return find_target_layer(

@@ -11,6 +11,13 @@ class _NotHere:
         raise NotImplementedError(f"{type(self).__name__} of grad-cam 1.x is not in this library; it has {names}")
 
 
+class NoHooks:
+    """All there is of `cam.activations_and_grads` of grad-cam 1.x."""
+
+    def release(self) -> None:
+        """Nothing to release: hooks live for one call."""
+
+
 def _not_here(name: str) -> type[_NotHere]:
     return type(name, (_NotHere,), {"__doc__": "Not in this library.", "__module__": __name__})
 
