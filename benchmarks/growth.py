@@ -35,12 +35,12 @@ class Axis:
 
 def axes(*, quick: bool) -> list[Axis]:
     """Batch, input and target layer of ResNet-50, and channels of a small network."""
-    batches = (1, 4) if quick else (1, 2, 8, 32)
+    batches = (1, 2) if quick else (1, 2, 8, 32)
     sizes = (224, 320) if quick else (224, 448, 896)
     layers: dict[int, str | None] = (
         {14: "layer3", 7: None} if quick else {56: "layer1", 28: "layer2", 14: "layer3", 7: None}
     )
-    channels = (64, 2048) if quick else (64, 128, 256, 512, 1024, 2048)
+    channels = (64, 512) if quick else (64, 128, 256, 512, 1024, 2048)
     return [
         Axis("images in a batch", tuple((n, Case("resnet50", "GradCAM", batch=n)) for n in batches)),
         Axis("input, px", tuple((n, Case("resnet50", "GradCAM", size=n)) for n in sizes)),
