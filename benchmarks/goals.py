@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from benchmarks.cases import Case
 from benchmarks.libraries import EIGEN, GRADIENT, LIBRARIES
 from benchmarks.plan import EARLY, SOME
-from benchmarks.results import Results
+from benchmarks.results import Results, number
 
 PEERS = tuple(name for name, library in LIBRARIES.items() if library.requirement)
 LAST = Case("resnet50", "AblationCAM")
@@ -60,15 +60,11 @@ def _judge(goal: Goal, measured: Mapping[str, float | None], limit: float, sign:
         return goal
     worst = max(figures, key=lambda name: sign * figures[name])
     kept = sum(sign * figure <= sign * limit for figure in figures.values())
-    text = _written(figures[worst])
+    text = number(figures[worst])
     if len(figures) > 1:
-        median = _written(statistics.median(figures.values()))
+        median = number(statistics.median(figures.values()))
         text += f" ({worst}); median {median}; {kept} of {len(figures)} reach it"
     return replace(goal, measured=text, reached=kept == len(figures))
-
-
-def _written(figure: float) -> str:
-    return f"{figure:.2f}" if figure < 20 else f"{figure:.0f}"
 
 
 def divide(a: float | None, b: float | None) -> float | None:

@@ -13,7 +13,7 @@ from benchmarks.networks import NETWORKS
 from benchmarks.ours import AT_ONCE
 from benchmarks.plan import EARLY, SOME
 from benchmarks.plots import COLOURS, plot_growth
-from benchmarks.results import Results
+from benchmarks.results import Results, number
 
 TITLES = {name: library.title for name, library in LIBRARIES.items()}
 SMALL = 1e-3  # a difference of maps that is due to rounding
@@ -91,13 +91,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def section(title: str, of_table: str, *paragraphs: str) -> list[str]:
     """A table under its title and what there is to say of it; nothing if it has no rows."""
     return [f"## {title}", *paragraphs, of_table] if of_table else []
-
-
-def number(figure: float | None) -> str:
-    """To three digits or so; a dash for what there is not."""
-    if figure is None:
-        return "-"
-    return f"{figure:.2f}" if figure < 20 else f"{figure:,.0f}"
 
 
 def beside_each_other(results: Results, measure: str, figure: Figure, keep: Callable[[Case], bool]) -> str:

@@ -96,3 +96,10 @@ class Results:
     def _median(self, measure: str, library: str, case: Case, figure: Callable[[Any], float]) -> float | None:
         answers = self._answers.get((measure, library, case))
         return statistics.median(map(figure, answers)) if answers else None
+
+
+def number(figure: float | None) -> str:
+    """To three digits or so; a dash for what there is not."""
+    if figure is None:
+        return "-"
+    return f"{figure:.2f}" if figure < 20 else f"{figure:,.0f}"

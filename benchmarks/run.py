@@ -59,7 +59,7 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
     if not quick:
         clock.say("AblationCAM through replay, and five classes in one call")
         results.tables["replay"] = replay(list(NETWORKS), device)
-        results.tables["five_classes"] = five_classes(device, 1)
+        results.tables["five_classes"] = five_classes(device)
     clock.say("imports and lines of code")
     results.tables["imports"] = import_costs(names, peers, 1 if quick else 4)
     results.tables["lines"] = lines_of_code(names, peers)
