@@ -8,7 +8,8 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "pytorch_grad_cam" / "__init__.py").read_text("utf-8"), re.M)[1]
 
-TEST = ["pytest>=8", "hypothesis", "psutil", "ruff", "mypy", "scikit-image", "selenium", "timm", "transformers"]
+TEST = ["pytest>=8", "pytest-xdist", "hypothesis", "psutil", "ruff", "mypy", "scikit-image", "selenium"]
+TEST += ["timm", "transformers"]  # whose networks are explained
 BENCH = ["matplotlib", "psutil", "timm"]
 
 setup(

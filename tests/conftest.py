@@ -1,3 +1,4 @@
+import os
 import signal
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from tiny_networks import ConvNet
 
 # What a shell runs in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Many tests are of small tensors, for which threads wait longer than they work, most of all beside another worker.
+torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
 sys.path.append(str(Path(__file__).parents[1]))  # last: only for `benchmarks`, which is not installed
 
 
