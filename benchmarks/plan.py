@@ -51,15 +51,14 @@ def quick_times() -> Iterator[Block]:
         yield Block("seconds", cases(network, *methods), 2)
     yield Block("seconds", cases("resnet50", "AblationCAM"), 2, ("floor", "here"))
     yield Block("seconds", (Case("resnet50", "GradCAM", aug_smooth=True),), 2, ("here",))
-    yield Block("after", cases("resnet50", *EIGEN), 3, BOTH)
+    yield Block("after", cases("resnet50", *EIGEN), 2, BOTH)
     yield Block("seconds", cases("resnet50", "GradCAM", layer=EARLY), 2)
     yield from _growth(quick=True)
 
 
 def quick_peaks() -> Iterator[Block]:
     """On one network."""
-    for layer in (None, EARLY):
-        yield Block("memory", cases("resnet50", "GradCAM", layer=layer), 1, (*BOTH, "torchcam"))
+    yield Block("memory", cases("resnet50", "GradCAM"), 1, (*BOTH, "torchcam"))
 
 
 def full_times() -> Iterator[Block]:
