@@ -18,6 +18,7 @@ from pytorch_grad_cam.not_here import (  # noqa: F401
     FEM,
     KPCA_CAM,
     SESS,
+    ActivationsAndGradients,
     DeepFeatureFactorization,
     FinerCAM,
     FullGrad,

@@ -11,6 +11,16 @@ class _NotHere:
         raise NotImplementedError(f"{type(self).__name__} of grad-cam 1.x is not in this library; it has {names}")
 
 
+class ActivationsAndGradients:
+    """Not in this library."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError(
+            "ActivationsAndGradients of grad-cam 1.x is not in this library; `explain` gives activations and "
+            "gradients: GradCAM(model, target_layers).explain(images, targets).evidence"
+        )
+
+
 class NoHooks:
     """All there is of `cam.activations_and_grads` of grad-cam 1.x."""
 

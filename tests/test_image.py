@@ -7,11 +7,13 @@ import torch
 from PIL import Image
 from skimage import data
 
+from pytorch_grad_cam.sobel_cam import sobel_cam
 from pytorch_grad_cam.utils.image import (
     deprocess_image,
     preprocess_image,
     rescale,
     resize,
+    scale_accross_batch_and_channels,
     scale_cam_image,
     show_cam_on_image,
 )
@@ -154,3 +156,30 @@ def test_scale_cam_image():
     assert scale_cam_image(np.zeros((1, 2, 3, 4)), (8, 6, 4)).shape == (1, 4, 6, 8)
     with pytest.raises(ValueError, match=r"cam has shape \(2, 4, 5\) and target_size is \(10,\)"):
         scale_cam_image(cam, (10,))
+
+
+def test_scale_across_batch_and_channels_takes_each_channel_by_itself():
+    activations = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
+    found = scale_accross_batch_and_channels(activations, (10, 8))
+    assert (found.shape, found.dtype) == ((2, 3, 8, 10), np.float32)
+    for image, channels in zip(activations, found, strict=True):
+        assert np.array_equal(channels, scale_cam_image(image, (10, 8)))
+
+
+def test_sobel_cam_is_the_mean_of_two_derivatives():
+    img = np.random.default_rng(0).integers(0, 256, (6, 7, 3), np.uint8)
+    img[:3] //= 8  # so that not all derivatives are above 255
+    gray = np.pad(cv2.cvtColor(img, cv2.COLOR_RGB2GRAY).astype(int), 1, "reflect")
+    found = sobel_cam(img)
+    assert (found.shape, found.dtype) == ((6, 7), np.uint8)
+    for y in range(6):
+        for x in range(7):
+            (a, b, c), (d, _, f), (g, h, i) = gray[y : y + 3, x : x + 3].tolist()
+            across, down = abs(c + 2 * f + i - a - 2 * d - g), abs(g + 2 * h + i - a - 2 * b - c)
+            assert abs(int(found[y, x]) - (min(across, 255) + min(down, 255)) / 2) <= 0.5
+
+
+@pytest.mark.parametrize("img", [np.zeros((4, 5, 3)), np.zeros((4, 5), np.uint8), torch.zeros(4, 5, 3)])
+def test_sobel_cam_wants_a_picture_of_bytes(img):
+    with pytest.raises(ValueError, match=r"img is .*, expected uint8 \(H, W, 3\): np.uint8\(255 \* img\)"):
+        sobel_cam(img)

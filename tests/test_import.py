@@ -50,3 +50,28 @@ def test_what_the_well_known_package_has_more_can_be_imported_and_says_so_when_u
 
     with pytest.raises(NotImplementedError, match="FullGrad of grad-cam 1.x is not in this library; it has"):
         FullGrad(model=None, target_layers=[])
+
+
+def test_what_explains_without_a_method_says_where_activations_are():
+    from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
+
+    assert pytorch_grad_cam.ActivationsAndGradients is ActivationsAndGradients
+    with pytest.raises(NotImplementedError, match=r"ActivationsAndGradients .* `explain` gives activations"):
+        ActivationsAndGradients(model=None, target_layers=[], reshape_transform=None)
+
+
+def test_imports_of_the_well_known_tutorials():
+    """Each fails as a whole where one name is missing."""
+    from pytorch_grad_cam.ablation_layer import AblationLayerFasterRCNN  # noqa: F401
+    from pytorch_grad_cam.metrics.cam_mult_image import CamMultImageConfidenceChange  # noqa: F401
+    from pytorch_grad_cam.metrics.road import ROADCombined, ROADMostRelevantFirstAverage  # noqa: F401
+    from pytorch_grad_cam.sobel_cam import sobel_cam  # noqa: F401
+    from pytorch_grad_cam.utils.find_layers import find_layer_types_recursive  # noqa: F401
+    from pytorch_grad_cam.utils.image import (  # noqa: F401
+        scale_accross_batch_and_channels,
+        scale_cam_image,
+        show_cam_on_image,
+    )
+    from pytorch_grad_cam.utils.model_targets import FasterRCNNBoxScoreTarget  # noqa: F401
+    from pytorch_grad_cam.utils.reshape_transforms import fasterrcnn_reshape_transform  # noqa: F401
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection  # noqa: F401

@@ -20,6 +20,7 @@ from pytorch_grad_cam import (
     list_layers,
 )
 from pytorch_grad_cam.base_cam import explain_together
+from pytorch_grad_cam.utils.find_layers import find_layer_predicate_recursive, find_layer_types_recursive
 from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
 
 
@@ -536,3 +537,12 @@ def test_ablation_finds_what_the_others_find(network, images):
     model = network().eval()
     pictures = images[:, :, :12, :12]
     assert name_of_choice(model, pictures, AblationCAM) == name_of_choice(model, pictures) == "norm"
+
+
+def test_layers_of_a_type_are_found_in_order():
+    inner = nn.Sequential(nn.ReLU(), nn.Conv2d(1, 1, 1), nn.ReLU6())
+    model = nn.Sequential(nn.Conv2d(1, 1, 1), inner, nn.ReLU())
+    assert find_layer_types_recursive(model, [nn.ReLU]) == [inner[0], model[2]]
+    assert find_layer_types_recursive(model, [nn.ReLU, nn.Conv2d]) == [model[0], inner[0], inner[1], model[2]]
+    assert find_layer_types_recursive(model, [nn.Sequential]) == [inner]  # within the model: not itself
+    assert find_layer_predicate_recursive(model, lambda layer: isinstance(layer, nn.Hardtanh)) == [inner[2]]

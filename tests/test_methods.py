@@ -12,6 +12,7 @@ from tiny_networks import NAMES, ConvNet, GapNet, make
 
 from pytorch_grad_cam import METHODS, GradCAM, GradCAMPlusPlus, XGradCAM
 from pytorch_grad_cam.reductions import first_component, fuse
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 
 methods = pytest.mark.parametrize("method", METHODS)
 networks = pytest.mark.parametrize("network", NAMES)
@@ -266,3 +267,14 @@ def test_xgradcam_of_channels_whose_activations_cancel(dtype):
     network.features.append(torch.nn.InstanceNorm2d(6))
     explanation = XGradCAM(network, network.features).explain(torch.randn(2, 3, 32, 32, dtype=dtype) + 2, 1)
     assert not explanation.weights[0].any()
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 3, 4), (2, 30, 3, 4), (1, 4, 2, 3, 3)])
+def test_the_projection_of_arrays_is_the_first_component(shape):
+    activations = np.random.default_rng(0).normal(size=shape)
+    activations[0, 1, 0, 1] = np.nan
+    found = get_2d_projection(activations)
+    assert (found.shape, found.dtype) == ((shape[0], *shape[2:]), np.float32)
+    for image, projection in zip(np.nan_to_num(activations), found, strict=True):
+        assert np.allclose(projection, oracles.first_component(image), atol=1e-5)
+    assert np.isnan(activations[0, 1, 0, 1]).all()

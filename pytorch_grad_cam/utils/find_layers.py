@@ -1,7 +1,7 @@
 """Which module is meant by a target layer."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from torch import nn
@@ -34,6 +34,16 @@ def resolve_layers(model: nn.Module, layers: TargetLayer | Sequence[TargetLayer]
 def layer_name(model: nn.Module, layer: nn.Module) -> str:
     """The dotted name of a module of the model."""
     return next((name for name, module in model.named_modules() if module is layer), "") or type(layer).__name__
+
+
+def find_layer_types_recursive(model: nn.Module, layer_types: Collection[type[nn.Module]]) -> list[nn.Module]:
+    """All modules within a model of one of these types, but not of a subclass, in the order of `modules()`."""
+    return find_layer_predicate_recursive(model, lambda module: type(module) in layer_types)
+
+
+def find_layer_predicate_recursive(model: nn.Module, predicate: Callable[[nn.Module], bool]) -> list[nn.Module]:
+    """All modules within a model of which the predicate holds, in the order of `modules()`."""
+    return [module for module in model.modules() if module is not model and predicate(module)]
 
 
 def _resolve(model: nn.Module, entry: TargetLayer) -> nn.Module:

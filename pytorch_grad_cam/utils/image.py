@@ -52,6 +52,21 @@ def scale_cam_image(cam: NDArray[Any], target_size: Sequence[int] | None = None)
     return resize(rescale(maps.unsqueeze(1)), size).squeeze(1).numpy()
 
 
+def scale_accross_batch_and_channels(tensor: NDArray[Any], target_size: Sequence[int]) -> NDArray[np.float32]:
+    """`scale_cam_image` of each channel, by the name that grad-cam spells so.
+
+    Args:
+        tensor: (B, C, *S), any real dtype.
+        target_size: of the result, last axis first (width, height).
+
+    Returns:
+        float32 (B, C, *size) in [0, 1]
+    """
+    channels = np.asarray(tensor)
+    scaled = scale_cam_image(channels.reshape(-1, *channels.shape[2:]), target_size)
+    return scaled.reshape(*channels.shape[:2], *scaled.shape[1:])
+
+
 def preprocess_image(
     img: NDArray[Any], mean: Sequence[float] = (0.5, 0.5, 0.5), std: Sequence[float] = (0.5, 0.5, 0.5)
 ) -> Tensor:
