@@ -54,9 +54,9 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
                 clock.say(str(block))
                 measure(block, processes, results)
                 results.write()
-    clock.say("where the time of a call goes")
-    results.tables["pieces"] = pieces(device)
     if not quick:
+        clock.say("where the time of a call goes")
+        results.tables["pieces"] = pieces(device)
         clock.say("AblationCAM through replay, and five classes in one call")
         results.tables["replay"] = replay(list(NETWORKS), device)
         results.tables["five_classes"] = five_classes(device)
