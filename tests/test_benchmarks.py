@@ -219,7 +219,7 @@ def test_page_shows_each_figure_and_what_was_missed(results):
     assert rows["importing: time beside that of torch"].reached is None
     assert rows["every row: time beside the fastest peer"].reached is True
     assert "| at most 1.10 | 1.20" in page
-    assert "- gradient methods, last layer, batch 1: time beside the floor: a call has" in page
+    assert "- gradient methods, last layer, batch 1: time beside the floor: a call spends" in page
     assert "- gradient methods, last layer: memory" not in page  # it is reached
     assert "|  | ResNet-50, GradCAM |" in page
     assert "| fuse | 0.40 |" in page
