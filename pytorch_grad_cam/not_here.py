@@ -5,19 +5,20 @@ from typing import Any
 
 class _NotHere:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError(f"{type(self).__name__} of grad-cam 1.x is not in this library; {self._instead()}")
+
+    def _instead(self) -> str:
         from pytorch_grad_cam import METHODS
 
-        names = ", ".join(method.__name__ for method in METHODS.values())
-        raise NotImplementedError(f"{type(self).__name__} of grad-cam 1.x is not in this library; it has {names}")
+        return f"it has {', '.join(method.__name__ for method in METHODS.values())}"
 
 
-class ActivationsAndGradients:
+class ActivationsAndGradients(_NotHere):
     """Not in this library."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError(
-            "ActivationsAndGradients of grad-cam 1.x is not in this library; `explain` gives activations and "
-            "gradients: GradCAM(model, target_layers).explain(images, targets).evidence"
+    def _instead(self) -> str:
+        return (
+            "`explain` gives activations and gradients: GradCAM(model, target_layers).explain(images, targets).evidence"
         )
 
 
