@@ -23,14 +23,21 @@ class Axis:
     methods: tuple[str, ...] = ("GradCAM",)
 
     def line(self, results: Results, library: str, method: str) -> list[tuple[float, float]]:
-        """How much there is and the seconds of a call, of the points that were measured."""
-        pairs = ((x, results.seconds(library, replace(case, method=method))) for x, case in self.points)
-        return [(x, y) for x, y in pairs if y is not None]
+        """How much there is and the seconds of a call, of the points that were measured.
+
+        The seconds are the call's forward passes times those of `forward`: processes that take turns meet a machine
+        that is now faster, now slower.
+        """
+        ratios = [results.ratio(library, replace(case, method=method)) for _, case in self.points]
+        return [(x, y * z) for (x, z), y in zip(self.forward(results), ratios, strict=True) if y is not None]
 
     def forward(self, results: Results) -> list[tuple[float, float]]:
-        """The same of the plain forward pass, beside the calls of this library."""
-        pairs = ((x, results.forward_seconds("here", case)) for x, case in self.points)
-        return [(x, y) for x, y in pairs if y is not None]
+        """How much there is and the seconds of the plain forward pass, beside all that was measured."""
+        of_points = (
+            (x, results.forward_seconds([replace(case, method=method) for method in self.methods]))
+            for x, case in self.points
+        )
+        return [(x, y) for x, y in of_points if y is not None]
 
 
 def axes(*, quick: bool) -> list[Axis]:

@@ -49,13 +49,14 @@ def write_page(results: Results, path: Path) -> None:
 def sections(results: Results, plot: str) -> Iterator[str]:
     """One after the other."""
     about = results.about
+    taken = f" The host gave {about['taken']:.0%} of the processors' time to others." if about.get("taken") else ""
     yield "# What it costs, beside other libraries"
     yield (
         f"Written by `python -m benchmarks{' --quick' * about['quick']}` on {about['date']}, in "
         f"{about.get('minutes', '?')} minutes: {about['device']}, {about['processor']}, {about['cores']} cores, "
         f"{about['threads']} threads, {about['system']}, Python {about['python']}, torch {about['torch']}, torchvision "
         f"{about['torchvision']}; {', '.join(TITLES[name] for name in PEERS if name in about['libraries'])}; here "
-        f"{about['version']}."
+        f"{about['version']}.{taken}"
     )
     layers = ", ".join(f"`{network.last}` of {network.title}" for network in NETWORKS.values())
     yield HOW.format(layers=layers)
@@ -207,7 +208,8 @@ def _growth(results: Results, plot: str) -> Iterator[str]:
         "How time grows",
         table(["what grows", "of", "slope"], rows),
         f"![Seconds of a call by batch, input, target layer and channels]({plot})",
-        "The slope of the log-log line: 1 is proportional, 0 is constant.",
+        "The slope of the log-log line: 1 is proportional, 0 is constant. Seconds are a call's forward passes times "
+        "the median forward pass of all libraries.",
     )
 
 

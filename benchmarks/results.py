@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,16 @@ class Results:
             return self._median("seconds", library, case, lambda answer: statistics.median(answer["call"]) / passes)
         return self._median("seconds", library, case, lambda answer: ratio_beside(answer["forward"], answer["call"]))
 
-    def seconds(self, library: str, case: Case) -> float | None:
-        """Of a call, the median over rounds."""
-        return self._median("seconds", library, case, lambda answer: statistics.median(answer["call"]))
-
-    def forward_seconds(self, library: str, case: Case) -> float | None:
-        """Of the forward pass beside a call."""
-        return self._median("seconds", library, case, lambda answer: statistics.median(answer["forward"]))
+    def forward_seconds(self, cases: Collection[Case]) -> float | None:
+        """Of the forward pass, the median over all that was measured of some cases in whichever library."""
+        times = [
+            time
+            for (measure, _, case), answers in self._answers.items()
+            if measure == "seconds" and case in cases
+            for answer in answers
+            for time in answer["forward"]
+        ]
+        return statistics.median(times) if times else None
 
     def after(self, library: str, case: Case) -> float | None:
         """Seconds after the network has run."""

@@ -174,6 +174,17 @@ def test_slope_of_a_log_log_line():
         slope([1], [1])
 
 
+def test_growth_is_not_that_of_a_machine_that_grows_slower():
+    axis = axes(quick=True)[0]
+    found = Results()
+    for i, (x, case) in enumerate(axis.points):
+        for name, cost, drift in (("here", 1.5, 1.0), ("floor", 1.25, 1.0), ("grad-cam", 3.0, 1.0 + i)):
+            found.add("seconds", name, case, {"forward": [drift * x], "call": [drift * x * cost]})
+    assert axis.forward(found) == [(x, x) for x, _ in axis.points]
+    assert axis.line(found, "grad-cam", "GradCAM") == [(x, 3 * x) for x, _ in axis.points]
+    assert axis.line(found, "torchcam", "GradCAM") == []
+
+
 def test_a_call_is_compared_with_the_pass_before_it():
     assert ratio_beside([1.0, 2.0, 4.0], [4.0, 4.0, 4.0]) == 2
 
@@ -224,6 +235,9 @@ def test_page_shows_each_figure_and_what_was_missed(results):
     assert "|  | ResNet-50, GradCAM |" in page
     assert "| fuse | 0.40 |" in page
     assert "**no**" in page
+    assert "The host gave" not in page
+    results.about["taken"] = 0.123
+    assert "The host gave 12% of the processors' time to others." in "".join(sections(results, "plot.png"))
 
 
 def test_results_come_back_from_their_file(results, tmp_path):
