@@ -16,7 +16,7 @@ SCORE = Case("resnet50", "ScoreCAM")
 
 
 SCATTER = "passes of one and the same network scatter by a tenth and more on a shared machine"
-OWN_COST = "a call spends one to four milliseconds of its own, whatever the network (the full run shows on what)"
+OWN_COST = "a call spends one to four milliseconds of its own, whatever the network (table below, of the full run)"
 
 
 @dataclass(frozen=True)

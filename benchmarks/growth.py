@@ -28,8 +28,9 @@ class Axis:
         The seconds are the call's forward passes times those of `forward`: processes that take turns meet a machine
         that is now faster, now slower.
         """
-        ratios = [results.ratio(library, replace(case, method=method)) for _, case in self.points]
-        return [(x, y * z) for (x, z), y in zip(self.forward(results), ratios, strict=True) if y is not None]
+        forward = dict(self.forward(results))
+        ratios = ((x, results.ratio(library, replace(case, method=method))) for x, case in self.points)
+        return [(x, ratio * forward[x]) for x, ratio in ratios if ratio is not None]
 
     def forward(self, results: Results) -> list[tuple[float, float]]:
         """How much there is and the seconds of the plain forward pass, beside all that was measured."""

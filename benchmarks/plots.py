@@ -27,7 +27,8 @@ def plot_growth(results: Results, axes: list[Axis], path: Path) -> None:
                     label = LIBRARIES[name].title + (f", {method}" if method != "GradCAM" else "")
                     style = {"color": colour, "marker": "o", "markersize": 3}
                     (lines[label],) = panel.plot(*zip(*of, strict=True), DASHES[method], **style)
-        (lines["forward pass"],) = panel.plot(*zip(*axis.forward(results), strict=True), color="0.6")
+        if of := axis.forward(results):
+            (lines["forward pass"],) = panel.plot(*zip(*of, strict=True), color="0.6")
         panel.set(xscale="log", yscale="log", xlabel=axis.label, ylabel="seconds")
         panel.set_xticks([x for x, _ in axis.points], [f"{x:g}" for x, _ in axis.points], minor=False)
         panel.minorticks_off()

@@ -67,13 +67,12 @@ class Results:
         return self._median("seconds", library, case, lambda answer: ratio_beside(answer["forward"], answer["call"]))
 
     def forward_seconds(self, cases: Collection[Case]) -> float | None:
-        """Of the forward pass, the median over all that was measured of some cases in whichever library."""
+        """Of the forward pass, the median over rounds of some cases in whichever library."""
         times = [
-            time
+            statistics.median(answer["forward"])
             for (measure, _, case), answers in self._answers.items()
             if measure == "seconds" and case in cases
             for answer in answers
-            for time in answer["forward"]
         ]
         return statistics.median(times) if times else None
 
@@ -102,7 +101,7 @@ class Results:
 
 
 def number(figure: float | None) -> str:
-    """To three digits or so; a dash for what there is not."""
+    """Two decimals, none from 20 on; a dash for what there is not."""
     if figure is None:
         return "-"
     return f"{figure:.2f}" if figure < 20 else f"{figure:,.0f}"

@@ -20,6 +20,7 @@ from benchmarks.cases import Case
 from benchmarks.imports import import_costs
 from benchmarks.libraries import LIBRARIES
 from benchmarks.lines import lines_of_code
+from benchmarks.machine import processor, ticks
 from benchmarks.networks import NETWORKS
 from benchmarks.ours import five_classes, replay
 from benchmarks.peers import MeasurementError, Process, install
@@ -42,7 +43,7 @@ class Clock:
 
 def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results:
     """Everything, written to a file as it comes."""
-    clock, before = Clock(), _processor_time()
+    clock, before = Clock(), ticks()
     names = install(peers)
     results = Results(path, about(device, names, quick=quick))
     times, peaks = (quick_times, quick_peaks) if quick else (full_times, full_peaks)
@@ -61,10 +62,10 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
         results.tables["replay"] = replay(list(NETWORKS), device)
         results.tables["five_classes"] = five_classes(device)
     clock.say("imports and lines of code")
-    results.tables["imports"] = import_costs(names, peers, 1 if quick else 3)
+    results.tables["imports"] = import_costs(names, peers, 1 if quick else 2)
     results.tables["lines"] = lines_of_code(names, peers)
-    if before and (after := _processor_time()):
-        results.about["taken"] = (after[0] - before[0]) / (after[1] - before[1])
+    if before and (after := ticks()):
+        results.about["stolen"] = (after.stolen - before.stolen) / (after.wanted - before.wanted)
     results.about["minutes"] = round((time.monotonic() - clock.start) / 60, 1)
     results.write()
     clock.say("done")
@@ -77,7 +78,7 @@ def about(device: str, names: list[str], *, quick: bool) -> dict[str, Any]:
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "quick": quick,
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -87,21 +88,6 @@ def about(device: str, names: list[str], *, quick: bool) -> dict[str, Any]:
         "version": pytorch_grad_cam.__version__,
         "libraries": names,
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
-
-
-def _processor_time() -> tuple[int, int] | None:
-    """What a virtual machine's host gave to others, and all, in ticks since the start; Linux alone knows."""
-    statistics = Path("/proc/stat")
-    if not statistics.exists():
-        return None
-    ticks = [int(tick) for tick in statistics.read_text().splitlines()[0].split()[1:9]]
-    return ticks[7], sum(ticks)
 
 
 def measure(block: Block, processes: list[Process], results: Results) -> None:

@@ -28,6 +28,7 @@ from pytorch_grad_cam.not_here import (  # noqa: F401
     RefineCAM,
     SegEigenCAM,
     ShapleyCAM,
+    run_dff_on_image,
 )
 from pytorch_grad_cam.score_cam import ScoreCAM
 from pytorch_grad_cam.xgrad_cam import XGradCAM

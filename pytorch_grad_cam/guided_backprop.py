@@ -69,9 +69,12 @@ class GuidedBackpropReLUModel:
         return result[0] if len(result) == 1 else result
 
 
-class _GuidedReLU(torch.autograd.Function):
+class GuidedBackpropReLU(torch.autograd.Function):
+    """A ReLU of any tensor whose backward pass drops negative gradients."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, inplace: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, inplace: bool = False) -> Tensor:
+        """(*) to (*), at least 0."""
         if inplace:
             ctx.mark_dirty(x)
         output = x.relu_() if inplace else x.relu()
@@ -80,8 +83,17 @@ class _GuidedReLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """What is positive of the gradient, where the output is."""
         (output,) = ctx.saved_tensors
         return gradient.relu() * (output > 0), None
+
+
+class GuidedBackpropReLUasModule(nn.Module):
+    """The same, to stand in the place of an nn.ReLU."""
+
+    def forward(self, input_img: Tensor) -> Any:
+        """(*) to (*), at least 0."""
+        return GuidedBackpropReLU.apply(input_img)
 
 
 class _GuidedReLUs(TorchFunctionMode):
@@ -97,4 +109,4 @@ class _GuidedReLUs(TorchFunctionMode):
 
 
 def _guided(input: Tensor, inplace: bool = False) -> Any:  # the names of F.relu's arguments
-    return _GuidedReLU.apply(input, inplace)
+    return GuidedBackpropReLU.apply(input, inplace)

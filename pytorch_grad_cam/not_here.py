@@ -4,22 +4,13 @@ from typing import Any
 
 
 class _NotHere:
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError(f"{type(self).__name__} of grad-cam 1.x is not in this library; {self._instead()}")
+    instead = ""
 
-    def _instead(self) -> str:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         from pytorch_grad_cam import METHODS
 
-        return f"it has {', '.join(method.__name__ for method in METHODS.values())}"
-
-
-class ActivationsAndGradients(_NotHere):
-    """Not in this library."""
-
-    def _instead(self) -> str:
-        return (
-            "`explain` gives activations and gradients: GradCAM(model, target_layers).explain(images, targets).evidence"
-        )
+        instead = self.instead or f"it has {', '.join(method.__name__ for method in METHODS.values())}"
+        raise NotImplementedError(f"{type(self).__name__} of grad-cam 1.x is not in this library; {instead}")
 
 
 class NoHooks:
@@ -29,10 +20,14 @@ class NoHooks:
         """Nothing to release: hooks live for one call."""
 
 
-def _not_here(name: str) -> type[_NotHere]:
-    return type(name, (_NotHere,), {"__doc__": "Not in this library.", "__module__": __name__})
+def _not_here(name: str, instead: str = "") -> type[_NotHere]:
+    return type(name, (_NotHere,), {"__doc__": "Not in this library.", "__module__": __name__, "instead": instead})
 
 
+ActivationsAndGradients = _not_here(
+    "ActivationsAndGradients",
+    "`explain` gives activations and gradients: GradCAM(model, target_layers).explain(images, targets).evidence",
+)
 FEM = _not_here("FEM")
 SESS = _not_here("SESS")
 FinerCAM = _not_here("FinerCAM")
@@ -44,4 +39,9 @@ RandomCAM = _not_here("RandomCAM")
 RefineCAM = _not_here("RefineCAM")
 SegEigenCAM = _not_here("SegEigenCAM")
 ShapleyCAM = _not_here("ShapleyCAM")
-DeepFeatureFactorization = _not_here("DeepFeatureFactorization")
+
+_FACTORISE = "EigenCAM(model, target_layers).explain(images).evidence holds activations to factorise"
+DeepFeatureFactorization = _not_here("DeepFeatureFactorization", _FACTORISE)
+run_dff_on_image = _not_here("run_dff_on_image", _FACTORISE)
+show_factorization_on_image = _not_here("show_factorization_on_image", "show_cam_on_image shows one map")
+create_labels_legend = _not_here("create_labels_legend", "show_cam_on_image shows one map")

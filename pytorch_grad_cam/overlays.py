@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pytorch_grad_cam.maps import resize
 from pytorch_grad_cam.networks import Network, Preset
-from pytorch_grad_cam.utils.image import resize, show_cam_on_image
+from pytorch_grad_cam.utils.image import show_cam_on_image
 
 
 def overlay(heat: Tensor, inputs: Tensor, preset: Preset, whole: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:

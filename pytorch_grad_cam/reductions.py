@@ -7,7 +7,7 @@ from math import inf
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam.utils.image import above_zero, rescale, resize
+from pytorch_grad_cam.maps import above_zero, rescale, resize
 
 
 def channel_sum(weighted: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 from pytorch_grad_cam.chunks import copies_at_once
 from pytorch_grad_cam.evidence import LayerEvidence
 from pytorch_grad_cam.folding import FoldedNorms
+from pytorch_grad_cam.maps import rescale, resize
 from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
-from pytorch_grad_cam.utils.image import rescale, resize
 
 # Bytes of copies that run at once: for less, looking at each operation takes more time than the folding saves.
 _WORTH_FOLDING = 2**20

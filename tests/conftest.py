@@ -10,7 +10,9 @@ from tiny_networks import ConvNet
 # What a shell runs in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # Many tests are of small tensors, for which threads wait longer than they work, most of all beside another worker.
-torch.set_num_threads(int(os.environ.setdefault("OMP_NUM_THREADS", "1")))
+if "OMP_NUM_THREADS" not in os.environ:
+    os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start
+    torch.set_num_threads(1)
 sys.path.append(str(Path(__file__).parents[1]))  # last: only for `benchmarks`, which is not installed
 
 

@@ -78,6 +78,7 @@ def best_classes(model):
 
 def image_functions():
     """What the image utilities of whichever library is on the path make of a picture, by call."""
+    from pytorch_grad_cam.sobel_cam import sobel_cam
     from pytorch_grad_cam.utils.image import deprocess_image, preprocess_image, show_cam_on_image
 
     picture = chelsea()
@@ -95,6 +96,22 @@ def image_functions():
         "preprocess_image-float": preprocess_image(unit, **statistics).numpy(),
         "deprocess_image": deprocess_image(np.random.default_rng(0).normal(2, 3, picture.shape).astype(np.float32)),
         "deprocess_image-uint8": deprocess_image(picture),
+        "sobel_cam": sobel_cam(picture),
+        "sobel_cam-alpha": sobel_cam(np.dstack([picture, picture[..., 0]])),
+    }
+
+
+def array_functions():
+    """The same of activations, by call: equal but for rounding, and the sign of a projection."""
+    from pytorch_grad_cam.utils.image import scale_accross_batch_and_channels, scale_cam_image
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
+
+    activations = np.random.default_rng(0).normal(size=(2, 5, 7, 9)).astype(np.float32)
+    return {
+        "scale_cam_image": scale_cam_image(activations[0], (36, 21)),
+        "scale_cam_image-same": scale_cam_image(activations[0]),
+        "scale_accross_batch_and_channels": scale_accross_batch_and_channels(activations, (36, 21)),
+        "get_2d_projection": abs(get_2d_projection(activations)),
     }
 
 
@@ -104,7 +121,7 @@ def main(folder, needs, out):
     from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 
     assert pytorch_grad_cam.__file__.startswith(folder), f"the peer is {pytorch_grad_cam.__file__}"
-    found = image_functions()
+    found = image_functions() | array_functions()
     for name, case in CASES.items():
         model = network(case.network, case.score)
         targets = [ClassifierOutputTarget(category) for category in best_classes(model)]

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 
 
-def run_peer(config, script, out):
-    """The arrays that `script FOLDER NEEDS OUT` writes; FOLDER holds the peer, NEEDS what it imports at once."""
+def install_peer(config):
+    """The folder that holds the peer, and in `needs` what it imports at once."""
     folder = config.cache.mkdir("peer-1.5.7")
     needs = folder / "needs"
     if not (folder / "pytorch_grad_cam").exists():
@@ -16,7 +16,13 @@ def run_peer(config, script, out):
         # These bring their own NumPy: last on the path, so that both libraries use the same.
         subprocess.run([*pip, needs, "matplotlib", "scikit-learn"], check=True)
         subprocess.run([*pip, folder, "--no-deps", "grad-cam==1.5.7"], check=True)
+    return folder
+
+
+def run_peer(config, script, out):
+    """The arrays that `script FOLDER NEEDS OUT` writes."""
+    folder = install_peer(config)
     # One thread: for tensors this small more of them gain nothing, and lose much on a busy machine.
     environment = {**os.environ, "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-    subprocess.run([sys.executable, script, folder, needs, out], check=True, env=environment)
+    subprocess.run([sys.executable, script, folder, folder / "needs", out], check=True, env=environment)
     return np.load(out)

@@ -19,9 +19,10 @@ from benchmarks.goals import at_least, at_most, goals
 from benchmarks.growth import axes, slope
 from benchmarks.libraries import LIBRARIES, METHODS, Task
 from benchmarks.lines import count_lines, files_needed
+from benchmarks.machine import ticks
 from benchmarks.measure import ratio_beside
 from benchmarks.networks import NETWORKS, last_layer, load, noise
-from benchmarks.page import headline, sections, write_headline
+from benchmarks.page import headline, sections, write_headline, write_page
 from benchmarks.pieces import PIECES, Stopwatch, seconds_of_pieces
 from benchmarks.plan import full_times
 from benchmarks.results import Results
@@ -185,6 +186,25 @@ def test_growth_is_not_that_of_a_machine_that_grows_slower():
     assert axis.line(found, "torchcam", "GradCAM") == []
 
 
+def test_growth_of_what_was_not_measured_everywhere(tmp_path):
+    """As where memory ended at the largest size."""
+    found = Results(about={"quick": True, "libraries": list(LIBRARIES)} | dict.fromkeys(ABOUT, "?"))
+    axis = axes(quick=True)[0]
+    found.add("seconds", "here", axis.points[0][1], {"forward": [1.0], "call": [1.5]})
+    assert axis.line(found, "here", "GradCAM") == [(axis.points[0][0], 1.5)]
+    write_page(found, tmp_path / "page.md")
+    assert "# How time grows" not in (tmp_path / "page.md").read_text("utf-8")
+    assert (tmp_path / "page.png").stat().st_size
+
+
+def test_ticks_of_a_virtual_machine(tmp_path):
+    """man proc_stat: user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice; in sum first."""
+    path = tmp_path / "stat"
+    path.write_text("cpu  100 20 30 4000 500 6 7 80 9 1\ncpu0 1 2 3 4 5 6 7 8 9 1\nintr 5\n")
+    assert ticks(path) == (243, 80)
+    assert ticks(tmp_path / "none") is None
+
+
 def test_a_call_is_compared_with_the_pass_before_it():
     assert ratio_beside([1.0, 2.0, 4.0], [4.0, 4.0, 4.0]) == 2
 
@@ -235,9 +255,9 @@ def test_page_shows_each_figure_and_what_was_missed(results):
     assert "|  | ResNet-50, GradCAM |" in page
     assert "| fuse | 0.40 |" in page
     assert "**no**" in page
-    assert "The host gave" not in page
-    results.about["taken"] = 0.123
-    assert "The host gave 12% of the processors' time to others." in "".join(sections(results, "plot.png"))
+    assert "Its host" not in page
+    results.about["stolen"] = 0.123
+    assert "Its host gave 12% of the time" in "".join(sections(results, "plot.png"))
 
 
 def test_results_come_back_from_their_file(results, tmp_path):

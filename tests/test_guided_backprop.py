@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from pytorch_grad_cam import GuidedBackpropReLUModel
+from pytorch_grad_cam.guided_backprop import GuidedBackpropReLUasModule
+from pytorch_grad_cam.utils.find_layers import replace_all_layer_type_recursive
 
 RELUS = {
     "module": lambda: nn.ReLU(),
@@ -95,3 +97,13 @@ def test_errors():
         GuidedBackpropReLUModel(model)(np.zeros((1, 3, 2, 2)))
     with pytest.raises(ValueError, match="one target for each image"):
         GuidedBackpropReLUModel(model)(torch.randn(1, 3, 2, 2), [[1, 2]])
+
+
+def test_the_module_guides_where_it_is_put():
+    """As code written for grad-cam does it by hand."""
+    model, image = Mlp(nn.ReLU), torch.randn(1, 3, 2, 2)
+    expected = by_hand(model, image[0], 2)
+    replace_all_layer_type_recursive(model, nn.ReLU, GuidedBackpropReLUasModule())
+    image.requires_grad_()
+    model(image)[0, 2].backward()
+    assert np.allclose(image.grad[0].movedim(0, -1).numpy(), expected, atol=1e-6)

@@ -1,5 +1,7 @@
 """Image utilities against the formulas they stand for, pixel by pixel, and their errors."""
 
+import re
+
 import cv2
 import numpy as np
 import pytest
@@ -7,12 +9,11 @@ import torch
 from PIL import Image
 from skimage import data
 
+from pytorch_grad_cam.maps import rescale, resize
 from pytorch_grad_cam.sobel_cam import sobel_cam
 from pytorch_grad_cam.utils.image import (
     deprocess_image,
     preprocess_image,
-    rescale,
-    resize,
     scale_accross_batch_and_channels,
     scale_cam_image,
     show_cam_on_image,
@@ -156,6 +157,8 @@ def test_scale_cam_image():
     assert scale_cam_image(np.zeros((1, 2, 3, 4)), (8, 6, 4)).shape == (1, 4, 6, 8)
     with pytest.raises(ValueError, match=r"cam has shape \(2, 4, 5\) and target_size is \(10,\)"):
         scale_cam_image(cam, (10,))
+    mirrored = np.float32(cam)[..., ::-1]  # of which PyTorch makes no tensor
+    assert np.array_equal(scale_cam_image(mirrored), scale_cam_image(mirrored.copy()))
 
 
 def test_scale_across_batch_and_channels_takes_each_channel_by_itself():
@@ -164,6 +167,8 @@ def test_scale_across_batch_and_channels_takes_each_channel_by_itself():
     assert (found.shape, found.dtype) == ((2, 3, 8, 10), np.float32)
     for image, channels in zip(activations, found, strict=True):
         assert np.array_equal(channels, scale_cam_image(image, (10, 8)))
+    with pytest.raises(ValueError, match=r"tensor has shape \(3, 4, 5\) .* expected \(B, C, H, W\)"):
+        scale_accross_batch_and_channels(activations[0], (10, 8))
 
 
 def test_sobel_cam_is_the_mean_of_two_derivatives():
@@ -171,6 +176,7 @@ def test_sobel_cam_is_the_mean_of_two_derivatives():
     img[:3] //= 8  # so that not all derivatives are above 255
     gray = np.pad(cv2.cvtColor(img, cv2.COLOR_RGB2GRAY).astype(int), 1, "reflect")
     found = sobel_cam(img)
+    assert np.array_equal(sobel_cam(np.dstack([img, img[..., 0]])), found)  # alpha
     assert (found.shape, found.dtype) == ((6, 7), np.uint8)
     for y in range(6):
         for x in range(7):
@@ -179,7 +185,13 @@ def test_sobel_cam_is_the_mean_of_two_derivatives():
             assert abs(int(found[y, x]) - (min(across, 255) + min(down, 255)) / 2) <= 0.5
 
 
-@pytest.mark.parametrize("img", [np.zeros((4, 5, 3)), np.zeros((4, 5), np.uint8), torch.zeros(4, 5, 3)])
-def test_sobel_cam_wants_a_picture_of_bytes(img):
-    with pytest.raises(ValueError, match=r"img is .*, expected uint8 \(H, W, 3\): np.uint8\(255 \* img\)"):
+@pytest.mark.parametrize("img", [np.zeros((4, 5, 3)), torch.zeros(4, 5, 3), [[0]]])
+def test_sobel_cam_wants_bytes(img):
+    with pytest.raises(TypeError, match=r"img is .*, expected one of uint8: np.uint8\(255 \* img\)"):
         sobel_cam(img)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (0, 5, 3), (2, 4, 5, 3)])
+def test_sobel_cam_wants_a_picture(shape):
+    with pytest.raises(ValueError, match=rf"img has shape {re.escape(str(shape))}, expected \(H, W, 3\)$"):
+        sobel_cam(np.zeros(shape, np.uint8))

@@ -21,7 +21,8 @@ def test_importing_loads_no_heavy_package():
 
 
 @pytest.mark.parametrize(
-    "module", ["utils.image", "utils.model_targets", "utils.reshape_transforms", "utils.find_layers"]
+    "module",
+    ["utils.image", "utils.model_targets", "utils.reshape_transforms", "utils.find_layers", "utils.svd_on_activations"],
 )
 def test_utilities_load_no_heavy_package(module):
     code = f"import sys, pytorch_grad_cam.{module}; "
@@ -52,26 +53,37 @@ def test_what_the_well_known_package_has_more_can_be_imported_and_says_so_when_u
         FullGrad(model=None, target_layers=[])
 
 
-def test_what_explains_without_a_method_says_where_activations_are():
+def test_what_takes_the_place_of_what_is_not_here():
+    from pytorch_grad_cam import DeepFeatureFactorization, run_dff_on_image
     from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
+    from pytorch_grad_cam.utils.image import show_factorization_on_image
 
     assert pytorch_grad_cam.ActivationsAndGradients is ActivationsAndGradients
     with pytest.raises(NotImplementedError, match=r"ActivationsAndGradients .* `explain` gives activations"):
         ActivationsAndGradients(model=None, target_layers=[], reshape_transform=None)
+    for factorise in (DeepFeatureFactorization, run_dff_on_image):
+        with pytest.raises(NotImplementedError, match=rf"{factorise.__name__} .* activations to factorise"):
+            factorise(model=None, target_layer=None)
+    with pytest.raises(NotImplementedError, match="show_factorization_on_image .* show_cam_on_image"):
+        show_factorization_on_image(None, None)
 
 
 def test_imports_of_the_well_known_tutorials():
-    """Each fails as a whole where one name is missing."""
+    """Each script fails as a whole where one name is missing; `pytest -m peer` goes over all names."""
+    from pytorch_grad_cam import DeepFeatureFactorization, GradCAM, run_dff_on_image  # noqa: F401
     from pytorch_grad_cam.ablation_layer import AblationLayerFasterRCNN  # noqa: F401
     from pytorch_grad_cam.metrics.cam_mult_image import CamMultImageConfidenceChange  # noqa: F401
     from pytorch_grad_cam.metrics.road import ROADCombined, ROADMostRelevantFirstAverage  # noqa: F401
     from pytorch_grad_cam.sobel_cam import sobel_cam  # noqa: F401
+    from pytorch_grad_cam.utils import deprocess_image, get_2d_projection  # noqa: F401
     from pytorch_grad_cam.utils.find_layers import find_layer_types_recursive  # noqa: F401
     from pytorch_grad_cam.utils.image import (  # noqa: F401
+        create_labels_legend,
         scale_accross_batch_and_channels,
         scale_cam_image,
         show_cam_on_image,
+        show_factorization_on_image,
     )
     from pytorch_grad_cam.utils.model_targets import FasterRCNNBoxScoreTarget  # noqa: F401
     from pytorch_grad_cam.utils.reshape_transforms import fasterrcnn_reshape_transform  # noqa: F401
-    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection  # noqa: F401
+    from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection  # noqa: F401, F811

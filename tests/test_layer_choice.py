@@ -20,7 +20,12 @@ from pytorch_grad_cam import (
     list_layers,
 )
 from pytorch_grad_cam.base_cam import explain_together
-from pytorch_grad_cam.utils.find_layers import find_layer_predicate_recursive, find_layer_types_recursive
+from pytorch_grad_cam.utils.find_layers import (
+    find_layer_predicate_recursive,
+    find_layer_types_recursive,
+    replace_all_layer_type_recursive,
+    replace_layer_recursive,
+)
 from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
 
 
@@ -546,3 +551,24 @@ def test_layers_of_a_type_are_found_in_order():
     assert find_layer_types_recursive(model, [nn.ReLU, nn.Conv2d]) == [model[0], inner[0], inner[1], model[2]]
     assert find_layer_types_recursive(model, [nn.Sequential]) == [inner]  # within the model: not itself
     assert find_layer_predicate_recursive(model, lambda layer: isinstance(layer, nn.Hardtanh)) == [inner[2]]
+
+
+def test_layers_are_replaced_by_type_in_every_place():
+    relu, new = nn.ReLU(), nn.SiLU()
+    inner = nn.Sequential(relu, nn.ReLU6(), nn.Sequential(relu))
+    model = nn.Sequential(inner, relu, nn.Hardtanh())
+    replace_all_layer_type_recursive(model, nn.ReLU, new)
+    assert [*inner[:2], inner[2][0], *model[1:]] == [new, inner[1], new, new, model[2]]
+    replace_all_layer_type_recursive(model, nn.Hardtanh, new)
+    assert inner[1] is model[2] is new, "ReLU6 is a subclass"
+    replace_all_layer_type_recursive(model, nn.Sequential, new)
+    assert list(model) == [new, new, new]
+
+
+def test_one_layer_is_replaced_in_its_first_place():
+    relu, new = nn.ReLU(), nn.SiLU()
+    model = nn.Sequential(nn.Sequential(nn.ReLU(), relu), relu)
+    assert replace_layer_recursive(model, relu, new) is True
+    assert model[0][1] is new
+    assert model[1] is relu
+    assert replace_layer_recursive(model, nn.ReLU(), new) is False

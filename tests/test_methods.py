@@ -269,12 +269,18 @@ def test_xgradcam_of_channels_whose_activations_cancel(dtype):
     assert not explanation.weights[0].any()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(2, 5, 3, 4), (2, 30, 3, 4), (1, 4, 2, 3, 3)])
-def test_the_projection_of_arrays_is_the_first_component(shape):
-    activations = np.random.default_rng(0).normal(size=shape)
+def test_the_projection_of_arrays_is_the_first_component(shape, dtype):
+    activations = np.random.default_rng(0).normal(size=shape).astype(dtype)
     activations[0, 1, 0, 1] = np.nan
     found = get_2d_projection(activations)
     assert (found.shape, found.dtype) == ((shape[0], *shape[2:]), np.float32)
     for image, projection in zip(np.nan_to_num(activations), found, strict=True):
         assert np.allclose(projection, oracles.first_component(image), atol=1e-5)
-    assert np.isnan(activations[0, 1, 0, 1]).all()
+    assert np.isnan(activations[0, 1, 0, 1]).all(), "the caller's array is as it was"
+
+
+def test_the_projection_of_arrays_keeps_double_precision():
+    activations = np.random.default_rng(0).normal(size=(1, 5, 3, 4))
+    assert np.allclose(get_2d_projection(1e9 + activations), get_2d_projection(activations), atol=1e-4)

@@ -7,10 +7,13 @@
 - ScoreCAM, where masks are resized (the peer aligns their corners).
 """
 
+import ast
+import importlib
+
 import numpy as np
 import peer_maps
 import pytest
-from peer_process import run_peer
+from peer_process import install_peer, run_peer
 
 import pytorch_grad_cam
 from pytorch_grad_cam.reductions import fuse
@@ -52,3 +55,56 @@ def test_pictures_are_those_of_the_peer_pixel_for_pixel(peer):
     for name, found in peer_maps.image_functions().items():
         assert found.dtype == peer[name].dtype, name
         assert np.array_equal(found, peer[name]), name
+
+
+def test_arrays_are_those_of_the_peer(peer):
+    for name, found in peer_maps.array_functions().items():
+        assert (found.dtype, found.shape) == (peer[name].dtype, peer[name].shape), name
+        assert abs(found - peer[name]).max() < 1e-5, name
+
+
+# Modules of what is not here, whose names the package and `utils.image` have; the rest no script was found to import.
+NOT_HERE = {
+    "ablation_cam_multilayer",
+    "feature_factorization",
+    "feature_factorization.deep_feature_factorization",
+    "fem",
+    "finer_cam",
+    "fullgrad_cam",
+    "grad_cam_elementwise",
+    "hirescam",
+    "kpca_cam",
+    "metrics.arcc",
+    "random_cam",
+    "refine_cam",
+    "seg_eigen_cam",
+    "sess",
+    "shapley_cam",
+    "utils.model_targets.FinerWeightedTarget",
+    "utils.svd_on_activations.get_2d_projection_kernel",
+    "utils.svd_on_activations.get_2d_projection_with_sign_correction",
+}
+
+
+def test_names_of_the_peer_can_be_imported(request):
+    folder = install_peer(request.config) / "pytorch_grad_cam"
+    missing = set()
+    for path in folder.rglob("*.py"):
+        module = ".".join(["pytorch_grad_cam", *path.relative_to(folder).with_suffix("").parts])
+        module = module.removesuffix(".__init__")
+        try:
+            found = importlib.import_module(module)
+        except ModuleNotFoundError:
+            missing.add(module)
+        else:
+            missing |= {f"{module}.{name}" for name in public_names(path) if not hasattr(found, name)}
+    assert missing == {f"pytorch_grad_cam.{name}" for name in NOT_HERE}
+
+
+def public_names(path):
+    """What a file defines; of a package also what it imports."""
+    for node in ast.parse(path.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        if isinstance(node, ast.ImportFrom) and path.name == "__init__.py":
+            yield from (alias.asname or alias.name for alias in node.names)

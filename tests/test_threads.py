@@ -74,3 +74,17 @@ def test_guided_backpropagation_in_one_thread_leaves_the_relus_of_others_alone()
         others = [pool.submit(GuidedBackpropReLUModel(model), images, 1) for _ in range(40)]
         assert all(torch.equal(one.result(), expected) for one in plain)
         assert all(np.array_equal(one.result(), guided) for one in others)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_several_threads_in_one_operation_change_rounding_alone(model, name):
+    """As users have it; all other tests run on one."""
+    images, before = torch.randn(4, 3, 96, 128, dtype=torch.float64), torch.get_num_threads()
+    alone = METHODS[name](model, "features")(images, 1)
+    torch.set_num_threads(4)
+    try:
+        together = METHODS[name](model, "features")(images, 1)
+    finally:
+        torch.set_num_threads(before)
+    assert alone.any()
+    assert np.allclose(together, alone, atol=1e-6)

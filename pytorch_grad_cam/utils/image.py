@@ -1,35 +1,17 @@
-"""Pictures to network input, gradients to pictures, maps to overlays; rescaling and resizing of maps."""
+"""Pictures to network input, gradients to pictures, maps to overlays."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pytorch_grad_cam.maps import rescale, resize
+from pytorch_grad_cam.not_here import create_labels_legend, show_factorization_on_image  # noqa: F401
+
 COLORMAP_JET = 2  # cv2.COLORMAP_JET, so that importing this module does not import cv2
-_INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
-
-
-def rescale(maps: Tensor) -> Tensor:
-    """Min-max each map (B, K, *S) to [0, 1]; a constant map becomes 0."""
-    space = tuple(range(2, maps.ndim))
-    low = maps.amin(space, keepdim=True)
-    return (maps - low).div_(above_zero(maps.amax(space, keepdim=True).sub_(low)))
-
-
-def above_zero(values: Tensor) -> Tensor:
-    """Divisors of what is 0 wherever they are: there the quotient is 0, not NaN."""
-    return torch.where(values > 0, values, 1)
-
-
-def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Linear interpolation of maps (B, K, *S) to (B, K, *size), pixel centres aligned as in `cv2.resize`."""
-    if tuple(maps.shape[2:]) == tuple(size):
-        return maps
-    return F.interpolate(maps, tuple(size), mode=_INTERPOLATION[len(size)], align_corners=False)
 
 
 def scale_cam_image(cam: NDArray[Any], target_size: Sequence[int] | None = None) -> NDArray[np.float32]:
@@ -41,30 +23,42 @@ def scale_cam_image(cam: NDArray[Any], target_size: Sequence[int] | None = None)
 
     Returns:
         float32 (B, *size) in [0, 1]
+
+    Raises:
+        ValueError: if cam has no axis of space, or target_size not one value for each.
     """
-    maps = torch.from_numpy(np.asarray(cam, np.float32))
-    if maps.ndim < 2 or (target_size is not None and len(target_size) != maps.ndim - 1):
-        raise ValueError(
-            f"cam has shape {tuple(maps.shape)} and target_size is {target_size}; "
-            "expected maps (B, H, W) and a size (W, H), or one axis more or less for both"
-        )
-    size = maps.shape[1:] if target_size is None else tuple(target_size)[::-1]
-    return resize(rescale(maps.unsqueeze(1)), size).squeeze(1).numpy()
+    return _scaled("cam", cam, "B", target_size)
 
 
-def scale_accross_batch_and_channels(tensor: NDArray[Any], target_size: Sequence[int]) -> NDArray[np.float32]:
+def scale_accross_batch_and_channels(
+    tensor: NDArray[Any], target_size: Sequence[int] | None = None
+) -> NDArray[np.float32]:
     """`scale_cam_image` of each channel, by the name that grad-cam spells so.
 
     Args:
         tensor: (B, C, *S), any real dtype.
-        target_size: of the result, last axis first (width, height).
+        target_size: of the result, last axis first (width, height); None keeps the size.
 
     Returns:
         float32 (B, C, *size) in [0, 1]
+
+    Raises:
+        ValueError: if tensor has no axis of space, or target_size not one value for each.
     """
-    channels = np.asarray(tensor)
-    scaled = scale_cam_image(channels.reshape(-1, *channels.shape[2:]), target_size)
-    return scaled.reshape(*channels.shape[:2], *scaled.shape[1:])
+    return _scaled("tensor", tensor, "BC", target_size)
+
+
+def _scaled(name: str, values: NDArray[Any], axes: str, target_size: Sequence[int] | None) -> NDArray[np.float32]:
+    """Each map behind the axes."""
+    maps = torch.from_numpy(np.array(values, np.float32))  # a copy: PyTorch takes no negative strides
+    before, size = maps.shape[: len(axes)], maps.shape[len(axes) :]
+    if not size or (target_size is not None and len(target_size) != len(size)):
+        raise ValueError(
+            f"{name} has shape {tuple(maps.shape)} and target_size is {target_size}; expected "
+            f"({', '.join(axes)}, H, W) and a size (W, H), or one axis more or less for both"
+        )
+    scaled = resize(rescale(maps.reshape(-1, 1, *size)), size if target_size is None else tuple(target_size)[::-1])
+    return scaled.reshape(*before, *scaled.shape[2:]).numpy()
 
 
 def preprocess_image(
@@ -105,6 +99,9 @@ def deprocess_image(img: NDArray[Any]) -> NDArray[np.uint8]:
 
     Returns:
         uint8, same shape
+
+    Raises:
+        ValueError: if a value is not finite.
     """
     img = np.asarray(img)
     if not np.isfinite(img).all():
@@ -136,7 +133,7 @@ def show_cam_on_image(
         uint8 (H, W, 3), channels in the order of img
 
     Raises:
-        TypeError: if img or mask is no array of floating point.
+        TypeError: if img is no array of floating point.
         ValueError: if a shape, a range or a size is another one; sizes that differ are not guessed at.
     """
     import cv2

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam.utils.image import resize
+from pytorch_grad_cam.maps import resize
 from pytorch_grad_cam.utils.layouts import Layout, Transform, first_tensor
 from pytorch_grad_cam.utils.model_targets import describe
 
