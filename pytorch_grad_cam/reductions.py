@@ -34,15 +34,24 @@ def first_component(weighted: Tensor) -> Tensor:
         gram = x @ x.mT if channels < positions else x.mT @ x
         values, vectors = torch.linalg.eigh(gram.nan_to_num())  # which fails on NaN, for all images
         component: Tensor = vectors[..., -1]
-        greatest = values[..., -1:].clamp(min=0)
-        component = (component.unsqueeze(2) @ x).squeeze(2) if channels < positions else component * greatest.sqrt()
+        if channels < positions:
+            component = (component.unsqueeze(2) @ x).squeeze(2)
+        else:
+            component = component * values[..., -1:].clamp(min=0).sqrt()
+    component = component * scale.squeeze(2).copysign(_agreement(component, x, values))
+    return component.reshape(component.shape[:2] + weighted.shape[3:])
+
+
+def _agreement(component: Tensor, x: Tensor, values: Tensor) -> Tensor:
+    """How well the component (B, K, P) of x (B, K, C, P), with its eigenvalues, has the sign that it shall have.
+
+    (B, K, 1), at least 0 if it has.
+    """
     agreement = (component * x.sum(dim=2)).sum(dim=2, keepdim=True)
     # The square of the most it could be, but for rounding: the sum of the eigenvalues is that of all squares.
-    most = greatest * values.sum(dim=2, keepdim=True) * channels
+    most = values[..., -1:].clamp(min=0) * values.sum(dim=2, keepdim=True) * x.shape[2]
     certain = agreement.square() > torch.finfo(x.dtype).eps * most
-    agreement = torch.where(certain, agreement, component.pow(3).sum(dim=2, keepdim=True))
-    component = component * scale.squeeze(2).copysign(agreement)
-    return component.reshape(component.shape[:2] + weighted.shape[3:])
+    return torch.where(certain, agreement, component.pow(3).sum(dim=2, keepdim=True))
 
 
 def fuse(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
