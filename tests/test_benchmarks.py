@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -186,15 +187,23 @@ def test_growth_is_not_that_of_a_machine_that_grows_slower():
     assert axis.line(found, "torchcam", "GradCAM") == []
 
 
-def test_growth_of_what_was_not_measured_everywhere(tmp_path):
-    """As where memory ended at the largest size."""
+@pytest.fixture
+def little():
+    """As where memory ended at the first larger batch, and the run was stopped."""
     found = Results(about={"quick": True, "libraries": list(LIBRARIES)} | dict.fromkeys(ABOUT, "?"))
-    axis = axes(quick=True)[0]
-    found.add("seconds", "here", axis.points[0][1], {"forward": [1.0], "call": [1.5]})
-    assert axis.line(found, "here", "GradCAM") == [(axis.points[0][0], 1.5)]
-    write_page(found, tmp_path / "page.md")
-    assert "# How time grows" not in (tmp_path / "page.md").read_text("utf-8")
-    assert (tmp_path / "page.png").stat().st_size
+    found.add("seconds", "here", Case("resnet50", "GradCAM"), {"forward": [1.0], "call": [1.5]})
+    return found
+
+
+def test_growth_of_what_was_not_measured_everywhere(little):
+    assert axes(quick=True)[0].line(little, "here", "GradCAM") == [(1, 1.5)]
+    assert "# How time grows" not in "\n".join(sections(little, "plot.png"))
+
+
+def test_plot_of_what_was_not_measured_everywhere(little, tmp_path):
+    pytest.importorskip("matplotlib", reason="of the extra bench")
+    write_page(little, tmp_path / "page.md")
+    assert cv2.imread(str(tmp_path / "page.png")).std() > 0
 
 
 def test_ticks_of_a_virtual_machine(tmp_path):
