@@ -62,7 +62,7 @@ def measure_all(path: Path, device: str, peers: Path, *, quick: bool) -> Results
         results.tables["replay"] = replay(list(NETWORKS), device)
         results.tables["five_classes"] = five_classes(device)
     clock.say("imports and lines of code")
-    results.tables["imports"] = import_costs(names, peers, 1 if quick else 2)
+    results.tables["imports"] = import_costs(names, peers, 1 if quick else 3)
     results.tables["lines"] = lines_of_code(names, peers)
     if before and (after := ticks()):
         results.about["stolen"] = (after.stolen - before.stolen) / (after.wanted - before.wanted)
