@@ -563,6 +563,7 @@ def test_layers_are_replaced_by_type_in_every_place():
     assert inner[1] is model[2] is new, "ReLU6 is a subclass"
     replace_all_layer_type_recursive(model, nn.Sequential, new)
     assert list(model) == [new, new, new]
+    assert not list(new.children()), "what is replaced itself is no place any more"
 
 
 def test_one_layer_is_replaced_in_its_first_place():
