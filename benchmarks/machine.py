@@ -4,8 +4,6 @@ import platform
 from pathlib import Path
 from typing import NamedTuple
 
-STATISTICS = Path("/proc/stat")
-
 
 class Ticks(NamedTuple):
     """Time of all processors since the start of the machine.
@@ -19,7 +17,7 @@ class Ticks(NamedTuple):
     stolen: int
 
 
-def ticks(statistics: Path = STATISTICS) -> Ticks | None:
+def ticks(statistics: Path = Path("/proc/stat")) -> Ticks | None:
     """None on systems that do not count them."""
     if not statistics.exists():
         return None

@@ -50,14 +50,14 @@ def sections(results: Results, plot: str) -> Iterator[str]:
     """One after the other."""
     about = results.about
     stolen = about.get("stolen", 0)
-    scatter = f" Its host gave {stolen:.0%} of the time in which it was at work to others." if stolen >= 0.01 else ""
+    others = f" Its host gave {stolen:.0%} of the time in which it was at work to others." if stolen >= 0.01 else ""
     yield "# What it costs, beside other libraries"
     yield (
         f"Written by `python -m benchmarks{' --quick' * about['quick']}` on {about['date']}, in "
         f"{about.get('minutes', '?')} minutes: {about['device']}, {about['processor']}, {about['cores']} cores, "
         f"{about['threads']} threads, {about['system']}, Python {about['python']}, torch {about['torch']}, torchvision "
         f"{about['torchvision']}; {', '.join(TITLES[name] for name in PEERS if name in about['libraries'])}; here "
-        f"{about['version']}.{scatter}"
+        f"{about['version']}.{others}"
     )
     layers = ", ".join(f"`{network.last}` of {network.title}" for network in NETWORKS.values())
     yield HOW.format(layers=layers)

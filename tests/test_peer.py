@@ -63,7 +63,8 @@ def test_arrays_are_those_of_the_peer(peer):
         assert abs(found - peer[name]).max() < 1e-5, name
 
 
-# Modules of what is not here, whose names the package and `utils.image` have; the rest no script was found to import.
+# Modules of what is not here, most of whose names the package and `utils.image` have, and three names of `utils`. Of
+# these a few scripts import the modules of FullGrad and of deep feature factorisation, and the kernel projection.
 NOT_HERE = {
     "ablation_cam_multilayer",
     "feature_factorization",
