@@ -75,7 +75,7 @@ class Worker:
         plain = partial(forward, task.model, task.images)
 
         plain()
-        before, calls = statistics.median(seconds_of(plain) for _ in range(10)), []
+        before, calls = statistics.median(seconds_of(plain) for _ in range(5)), []
         with self.adapter.start(task) as call:
             peak = peak_memory(lambda: calls.append(seconds_of(call)))
         return {"seconds": {"forward": [before], "call": calls}, "peak": peak}
