@@ -14,7 +14,7 @@ from benchmarks.measure import ratio, seconds, seconds_of
 from benchmarks.networks import NETWORKS, load, noise
 from benchmarks.worker import forward
 
-AT_ONCE = 16  # channels, where all would take long
+AT_ONCE = 8  # channels, where all would take long
 
 
 def whole_passes(network: str, model: Any, images: Tensor, channels: list[int]) -> Tensor:

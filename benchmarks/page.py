@@ -248,7 +248,7 @@ def _tables(results: Results) -> Iterator[str]:
     yield from section(
         "AblationCAM through replay",
         table(["network", "channels", "times faster", "weights differ by", "fell back"], replayed),
-        f"Beside whole forward passes: {AT_ONCE} channels in one, scaled up to all.",
+        f"Of networks with a short tail; beside whole forward passes: {AT_ONCE} channels in one, scaled up to all.",
     )
     five = ([method, number(cost)] for method, cost in results.tables.get("five_classes", {}).items())
     yield from section(
