@@ -18,6 +18,7 @@ from benchmarks.cases import Case
 from benchmarks.floors import FLOORS, floor_ablation, floor_gradient, floor_score
 from benchmarks.goals import at_least, at_most, goals
 from benchmarks.growth import axes, slope
+from benchmarks.imports import import_costs
 from benchmarks.libraries import LIBRARIES, METHODS, Task
 from benchmarks.lines import count_lines, files_needed
 from benchmarks.machine import ticks
@@ -148,6 +149,14 @@ def test_only_the_inner_of_two_pieces_is_charged(monkeypatch):
     with watch.charged("block", lambda: contextlib.ExitStack())():
         wait(100)  # what a context manager surrounds is not its own
     assert watch.spent == {"inner": 10, "outer": 3, "block": 0}
+
+
+def test_import_is_compared_with_that_of_torch_in_the_same_process(tmp_path):
+    costs = import_costs(["floor", "here"], tmp_path, 1)
+    assert list(costs) == ["torch", "here"]
+    assert costs["torch"]["beside_torch"] == pytest.approx(1, abs=0.01)
+    assert costs["here"]["beside_torch"] > 1  # of which torch is a part
+    assert costs["here"]["modules"] > costs["torch"]["modules"]
 
 
 def test_lines_of_code():
