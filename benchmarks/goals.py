@@ -16,7 +16,7 @@ SCORE = Case("resnet50", "ScoreCAM")
 
 
 SCATTER = "passes of one and the same network scatter by a tenth and more on a shared machine"
-OWN_COST = "a call spends one to four milliseconds of its own, whatever the network (table below, of the full run)"
+OWN_COST = "a call spends one to five milliseconds of its own, whatever the network (table below, of the full run)"
 
 
 @dataclass(frozen=True)
@@ -191,10 +191,7 @@ def _others(results: Results) -> Iterator[Goal]:
     )
     imports = results.tables.get("imports", {})
     beside_torch = imports["here"]["beside_torch"] if "here" in imports else None
-    reading = (
-        "imports scatter by a quarter from process to process; with torch timed in the same one, as it is since "
-        "2026-11-22, 1.04 and 1.05"
-    )
+    reading = "what comes after torch is this library's own modules: 0.13 s after 3 on an Intel Xeon"
     yield at_most("importing: time beside that of torch", 1.1, {"": beside_torch}, reading)
     against = {
         str(case): divide(results.ratio("here", case), best_peer(results, case)) for case in results.cases("seconds")

@@ -18,15 +18,11 @@ AT_ONCE = 8  # channels, where all would take long
 
 
 def whole_passes(network: str, model: Any, images: Tensor, channels: list[int]) -> Tensor:
-    """All scores of the image with each of some channels silenced by a hook, all in one pass of the whole network."""
-    transform = NETWORKS[network].transform
+    """All scores of the image with each of some channels silenced by a hook, all in one pass of a whole CNN."""
 
     def silence(layer: Any, args: Any, output: Tensor) -> Tensor:
         output = output.clone()
-        if transform is None:
-            output[range(len(channels)), channels] = 0
-        else:  # the channels stand last; those of a class token stay
-            output.movedim(-1, 1)[range(len(channels)), channels, output.ndim % 2 :] = 0
+        output[range(len(channels)), channels] = 0
         return output
 
     handle = model.get_submodule(NETWORKS[network].last).register_forward_hook(silence)

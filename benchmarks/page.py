@@ -51,13 +51,15 @@ def sections(results: Results, plot: str) -> Iterator[str]:
     about = results.about
     stolen = about.get("stolen", 0)
     others = f" Its host gave {stolen:.0%} of the time in which it was at work to others." if stolen >= 0.01 else ""
+    # Where a measure was found wrong after a run of 40 minutes, its own figures can be put in their place, and say so.
+    again = f" Measured again after this run, as a run does it now: {about['again']}." if "again" in about else ""
     yield "# What it costs, beside other libraries"
     yield (
         f"Written by `python -m benchmarks{' --quick' * about['quick']}` on {about['date']}, in "
         f"{about.get('minutes', '?')} minutes: {about['device']}, {about['processor']}, {about['cores']} cores, "
         f"{about['threads']} threads, {about['system']}, Python {about['python']}, torch {about['torch']}, torchvision "
         f"{about['torchvision']}; {', '.join(TITLES[name] for name in PEERS if name in about['libraries'])}; here "
-        f"{about['version']}.{others}"
+        f"{about['version']}.{others}{again}"
     )
     layers = ", ".join(f"`{network.last}` of {network.title}" for network in NETWORKS.values())
     yield HOW.format(layers=layers)
@@ -225,7 +227,11 @@ def _tables(results: Results) -> Iterator[str]:
         )
         for name, cost in imports.items()
     )
-    yield from section("Importing", table(["library", "time", "beside torch", "modules loaded"], costs))
+    yield from section(
+        "Importing",
+        table(["library", "time", "beside torch", "modules loaded"], costs),
+        "Torch, which all of them import, was timed in the same process: imports scatter from one process to the next.",
+    )
     lines = (
         (TITLES[name], f"{of['needed']:,}", str(of["files"]), f"{of['whole']:,}")
         for name, of in results.tables.get("lines", {}).items()
@@ -248,7 +254,8 @@ def _tables(results: Results) -> Iterator[str]:
     yield from section(
         "AblationCAM through replay",
         table(["network", "channels", "times faster", "weights differ by", "fell back"], replayed),
-        f"Of networks with a short tail; beside whole forward passes: {AT_ONCE} channels in one, scaled up to all.",
+        f"Of CNNs, beside whole forward passes: {AT_ONCE} channels in one, scaled up to all; weights are theirs. In "
+        "transformers more follows the layer, as the forward passes above show.",
     )
     five = ([method, number(cost)] for method, cost in results.tables.get("five_classes", {}).items())
     yield from section(

@@ -107,7 +107,7 @@ def _growth(*, quick: bool) -> Iterator[Block]:
 
 
 def full_peaks() -> Iterator[Block]:
-    """One figure each, for they hardly vary; methods and networks differ little: all of a peer on ResNet-50 alone."""
+    """One figure each, for they hardly vary; peers on some networks, all of their methods on ResNet-50 alone."""
     for network in NETWORKS:
         first = network == "resnet50"
         yield Block("memory", cases(network, "GradCAM"), 1, ALL if network in QUICK_NETWORKS else ("floor", "here"))

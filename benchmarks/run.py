@@ -117,7 +117,7 @@ def reported(results: Results, what: str) -> Iterator[None]:
 
 
 def _is_worth_a_warm_up(measure: str, case: Case) -> bool:
-    """GradCAM comes first and warms up for the other methods, but for the time of a single image, which is short."""
+    """Not before what takes minutes; GradCAM, which comes first, does it for all methods but in times of one image."""
     first, single = case.method == "GradCAM", case.batch == 1
     return {"seconds": first or single, "memory": first and single, "after": True, "once": False}[measure]
 
