@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.measure import in_fresh_process, peak_memory
 from pytorch_grad_cam import GradCAM, explain_dataset
+from pytorch_grad_cam.cli.networks import Preset
 from pytorch_grad_cam.demo.scenes import make_scene
-from pytorch_grad_cam.networks import Preset
 
 PRESET = Preset(256, (224, 224), (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -16,29 +16,29 @@ from torch.nn import functional as F
 
 from benchmarks.networks import NETWORKS
 
-Tail = Callable[[Tensor], Tensor]
+LayerTail = Callable[[Tensor], Tensor]
 
 
-def resnet(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+def resnet(model: Any, images: Tensor) -> tuple[Tensor, LayerTail]:
     x = model.maxpool(model.relu(model.bn1(model.conv1(images))))
     x = model.layer4(model.layer3(model.layer2(model.layer1(x))))
     return x, lambda x: model.fc(model.avgpool(x).flatten(1))
 
 
-def pooled(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+def pooled(model: Any, images: Tensor) -> tuple[Tensor, LayerTail]:
     """VGG and MobileNet."""
     return model.features(images), lambda x: model.classifier(model.avgpool(x).flatten(1))
 
 
-def densenet(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+def densenet(model: Any, images: Tensor) -> tuple[Tensor, LayerTail]:
     return model.features(images), lambda x: model.classifier(F.adaptive_avg_pool2d(F.relu(x), 1).flatten(1))
 
 
-def convnext(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+def convnext(model: Any, images: Tensor) -> tuple[Tensor, LayerTail]:
     return model.features(images), lambda x: model.classifier(model.avgpool(x))
 
 
-def vit(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+def vit(model: Any, images: Tensor) -> tuple[Tensor, LayerTail]:
     """To `ln_1` of the last block."""
     *blocks, last = model.encoder.layers
     tokens = torch.cat([model.class_token.expand(len(images), -1, -1), model._process_input(images)], dim=1)
@@ -54,7 +54,7 @@ def vit(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
     return last.ln_1(tokens), tail
 
 
-def swin(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
+def swin(model: Any, images: Tensor) -> tuple[Tensor, LayerTail]:
     """To `norm1` of the last block."""
     *stages, (block, last) = model.features
     grid = images
@@ -72,7 +72,7 @@ def swin(model: Any, images: Tensor) -> tuple[Tensor, Tail]:
     return last.norm1(grid), tail
 
 
-FLOORS: dict[str, Callable[[Any, Tensor], tuple[Tensor, Tail]]] = {
+FLOORS: dict[str, Callable[[Any, Tensor], tuple[Tensor, LayerTail]]] = {
     "resnet50": resnet,
     "vgg16": pooled,
     "densenet121": densenet,
@@ -106,7 +106,7 @@ def floor_score(network: str, model: Any, images: Tensor, channels: int, at_once
         return _in_portions(model, images.contiguous(memory_format=torch.channels_last), channels, at_once)
 
 
-def _in_portions(run: Tail, one: Tensor, copies: int, at_once: int) -> Tensor:
+def _in_portions(run: LayerTail, one: Tensor, copies: int, at_once: int) -> Tensor:
     several = one.repeat(at_once, *[1] * (one.ndim - 1))
     return torch.cat([run(several[: copies - start]) for start in range(0, copies, at_once)])
 

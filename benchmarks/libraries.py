@@ -71,7 +71,7 @@ def here(task: Task) -> Iterator[Call]:
 def grad_cam(task: Task) -> Iterator[Call]:
     """grad-cam; its hooks live as long as the object."""
     import pytorch_grad_cam
-    from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+    from pytorch_grad_cam.targets import ClassifierOutputTarget
 
     method = getattr(pytorch_grad_cam, task.case.method)
     cam = method(model=task.model, target_layers=[task.layer], reshape_transform=task.transform)

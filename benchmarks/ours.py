@@ -37,7 +37,7 @@ def replay(networks: list[str], device: str) -> list[dict[str, Any]]:
     from pytorch_grad_cam import AblationCAM
 
     messages = logging.handlers.BufferingHandler(1000)
-    logger = logging.getLogger("pytorch_grad_cam.replay")
+    logger = logging.getLogger("pytorch_grad_cam._engine.replay")
     logger.setLevel(logging.INFO)
     logger.addHandler(messages)
     rows = []

@@ -78,7 +78,7 @@ def sections(results: Results, plot: str) -> Iterator[str]:
         "caches hold what the network needed. Taking the time itself costs some hundredths in each row.",
     )
     yield from _time_and_memory(results)
-    yield from _agreement(results)
+    yield from _sign(results)
     yield from _growth(results, plot)
     yield from _tables(results)
     if results.errors:
@@ -177,7 +177,7 @@ def _milliseconds(seconds: float | None) -> float | None:
     return None if seconds is None else seconds * 1e3
 
 
-def _agreement(results: Results) -> Iterator[str]:
+def _sign(results: Results) -> Iterator[str]:
     cases = dict.fromkeys(case for name in PEERS for case in results.cases("maps", name))
     rows = [
         [_network(case.network), case.method, *(_difference(results.difference(name, case)) for name in PEERS)]

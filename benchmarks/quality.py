@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pytorch_grad_cam import METHODS, BaseCAM, BlankMapWarning, GradCAM, __version__, list_layers
+from pytorch_grad_cam._engine.layers import layer_name
 from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
 from pytorch_grad_cam.demo.scenes import HELD_OUT, SIZE, Scene, make_scene
 from pytorch_grad_cam.metrics import (
     box_iou,
-    cascading_randomisation,
+    cascading_randomization,
     deletion,
     energy_pointing_game,
     insertion,
@@ -38,7 +39,6 @@ from pytorch_grad_cam.metrics import (
     rank_correlation,
     road_combined,
 )
-from pytorch_grad_cam.utils.find_layers import layer_name
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "quality.md"
@@ -52,7 +52,7 @@ STEPS = 5  # of deletion and insertion
 PERCENTAGES = (50,)  # of ROAD
 RANDOMISED = 4  # layers, from the last on
 # Figures of other settings lie elsewhere.
-SETTINGS = f"{STEPS} steps, ROAD {' '.join(map(str, PERCENTAGES))}, {RANDOMISED} randomised"
+SETTINGS = f"{STEPS} steps, ROAD {' '.join(map(str, PERCENTAGES))}, {RANDOMISED} randomized"
 RESULTS = ROOT / "build" / "quality" / SETTINGS
 METRICS = {
     # name: (title, whether more is better, in percent)
@@ -126,7 +126,7 @@ def faithfulness(model: nn.Module, images: Tensor, maps: Tensor, classes: list[l
 
 
 @functools.cache
-def randomised(network: str) -> nn.Module:
+def randomized(network: str) -> nn.Module:
     """A network whose last layers have lost what they had learnt."""
     model = load_network(network)
     layers = [name for name, module in model.named_modules() if list(module.parameters(recurse=False))]
@@ -136,7 +136,7 @@ def randomised(network: str) -> nn.Module:
         stages.append(stage)
         return torch.eye(2)[None]  # the maps are made where there are scenes
 
-    cascading_randomisation(model, maps_of, layers=layers[: -RANDOMISED - 1 : -1])
+    cascading_randomization(model, maps_of, layers=layers[: -RANDOMISED - 1 : -1])
     return stages[-1]
 
 
@@ -147,7 +147,7 @@ def measure(model: nn.Module, explain: Explain, first: int, without_memory: Expl
         model: the network.
         explain: what is measured.
         first: of the scenes.
-        without_memory: the same of the network with randomised weights, if it is to be compared.
+        without_memory: the same of the network with randomized weights, if it is to be compared.
     """
     figures: dict[str, list[Tensor]] = {}
     for number in range(first // BATCH, (first + CHUNK) // BATCH):
@@ -219,7 +219,7 @@ def work(row: Row, first: int) -> dict[str, NDArray[Any]]:
 
     def explain_randomised(images: Tensor, classes: list[list[int]], drawn: list[Scene]) -> Tensor:
         layers = [layer_name(model, layer) for layer in cam.target_layers or ()]  # that of the trained network
-        return METHODS[name](randomised(network), layers).explain(images, classes).maps
+        return METHODS[name](randomized(network), layers).explain(images, classes).maps
 
     return measure(model, explain, first, explain_randomised if smoothing == "plain" else None)
 
@@ -325,7 +325,7 @@ against it, not of how the network answers to removed pixels.
 {STEPS} steps
   and at {percentages} % of the pixels.
 - **randomisation**: 1 - rank correlation with the map after the last {RANDOMISED} layers with parameters were \
-randomised;
+randomized;
   0 is a map that does not depend on them. Not of smoothed maps, which read the same weights.
 - **ms / picture**: for both classes, the median over batches of {BATCH}; other work may have shared the machine: an
   order of magnitude ([benchmarks.md](benchmarks.md) has the speed).

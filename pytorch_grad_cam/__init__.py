@@ -1,20 +1,10 @@
 """Class Activation Maps: which pixels made a vision network decide."""
 
-from pytorch_grad_cam.ablation_cam import AblationCAM
-from pytorch_grad_cam.ablation_layer import AblationLayer, AblationLayerFasterRCNN, AblationLayerVit  # noqa: F401
-from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.blank_maps import BlankMapWarning
-from pytorch_grad_cam.dataset import ImageResult, explain_dataset
-from pytorch_grad_cam.eigen_cam import EigenCAM
-from pytorch_grad_cam.eigen_grad_cam import EigenGradCAM
-from pytorch_grad_cam.evidence import LayerEvidence
-from pytorch_grad_cam.explanation import Explanation
-from pytorch_grad_cam.grad_cam import GradCAM
-from pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
-from pytorch_grad_cam.guided_backprop import GuidedBackpropReLUModel
-from pytorch_grad_cam.layer_cam import LayerCAM
-from pytorch_grad_cam.layer_choice import list_layers
-from pytorch_grad_cam.not_here import (  # noqa: F401
+from pytorch_grad_cam._engine.blank_maps import BlankMapWarning
+from pytorch_grad_cam._engine.explanation import Explanation
+from pytorch_grad_cam._engine.forward import LayerEvidence
+from pytorch_grad_cam._engine.layer_selection import list_layers
+from pytorch_grad_cam._not_implemented import (  # noqa: F401
     FEM,
     KPCA_CAM,
     SESS,
@@ -30,6 +20,16 @@ from pytorch_grad_cam.not_here import (  # noqa: F401
     ShapleyCAM,
     run_dff_on_image,
 )
+from pytorch_grad_cam.ablation_cam import AblationCAM
+from pytorch_grad_cam.ablation_layer import AblationLayer, AblationLayerFasterRCNN, AblationLayerVit  # noqa: F401
+from pytorch_grad_cam.base_cam import BaseCAM
+from pytorch_grad_cam.dataset import ImageResult, explain_dataset
+from pytorch_grad_cam.eigen_cam import EigenCAM
+from pytorch_grad_cam.eigen_grad_cam import EigenGradCAM
+from pytorch_grad_cam.grad_cam import GradCAM
+from pytorch_grad_cam.grad_cam_plusplus import GradCAMPlusPlus
+from pytorch_grad_cam.guided_backprop import GuidedBackpropReLUModel
+from pytorch_grad_cam.layer_cam import LayerCAM
 from pytorch_grad_cam.score_cam import ScoreCAM
 from pytorch_grad_cam.xgrad_cam import XGradCAM
 

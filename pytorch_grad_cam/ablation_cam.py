@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_grad_cam.chunks import fitting
-from pytorch_grad_cam.evidence import LayerEvidence
-from pytorch_grad_cam.inputs import Inputs
-from pytorch_grad_cam.modes import at_least_float32, in_float32
-from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
-from pytorch_grad_cam.replay import Tail, Tape, record
-from pytorch_grad_cam.silencing import SilencedCopies
+from pytorch_grad_cam._engine.batching import fitting
+from pytorch_grad_cam._engine.channel_ablation import AblatedCopies
+from pytorch_grad_cam._engine.forward import LayerEvidence
+from pytorch_grad_cam._engine.inputs import Inputs
+from pytorch_grad_cam._engine.precision import at_least_float32, in_float32
+from pytorch_grad_cam._engine.replay import LayerTail, ModuleTrace, record
+from pytorch_grad_cam.perturbation_cam import PerturbationCAM, scores_in_chunks, top_channels_by_variance
 
 
 class AblationCAM(PerturbationCAM):
@@ -77,10 +77,10 @@ class AblationCAM(PerturbationCAM):
         def score(outputs: Any, copies: int) -> Tensor:
             return evidence.targets.of_copies(image, copies).scores(outputs)
 
-        tail = Tail(self.model, evidence.layer, inputs, self._tapes(evidence, inputs), score, before)
-        copies = SilencedCopies(tail.output, self.transform(evidence.layer, tail.output, inputs.pictures), self.silence)
+        tail = LayerTail(self.model, evidence.layer, inputs, self._tapes(evidence, inputs), score, before)
+        copies = AblatedCopies(tail.output, self.transform(evidence.layer, tail.output, inputs.pictures), self.silence)
         count = ceil(self.ratio_channels_to_ablate * len(copies.live)) if self.channels is None else self.channels
-        channels = most_varied(activations, copies.live, count)
+        channels = top_channels_by_variance(activations, copies.live, count)
         if not len(channels):
             return weights
 
@@ -98,7 +98,7 @@ class AblationCAM(PerturbationCAM):
         weights[:, channels] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
         return weights
 
-    def _tapes(self, evidence: LayerEvidence, inputs: Inputs) -> Iterator[Tape]:
+    def _tapes(self, evidence: LayerEvidence, inputs: Inputs) -> Iterator[ModuleTrace]:
         """Of the pass that was seen, if it was of this image alone; then of one of its own."""
         # A target of the user's own may run the model, which may then hold something that is not of this image.
         if evidence.tape is not None and evidence.targets.classes is not None:
@@ -107,7 +107,7 @@ class AblationCAM(PerturbationCAM):
         yield record(self.model, evidence.layer, inputs.clone())[1]
 
 
-def _precise_scores(tail: Tail, device: torch.device, changed: Any, copies: int) -> Tensor:
+def _precise_scores(tail: LayerTail, device: torch.device, changed: Any, copies: int) -> Tensor:
     """What `tail` gives, in float32: one channel of many moves the score by less than the last bit of a half."""
     with in_float32(device):
         return tail(at_least_float32(changed), copies)

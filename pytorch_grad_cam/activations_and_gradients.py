@@ -1,5 +1,5 @@
 """Where code written for grad-cam 1.x imports this name from."""
 
-from pytorch_grad_cam.not_here import ActivationsAndGradients
+from pytorch_grad_cam._not_implemented import ActivationsAndGradients
 
 __all__ = ["ActivationsAndGradients"]

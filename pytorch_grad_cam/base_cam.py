@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pytorch_grad_cam.blank_maps import warn_of_blank_maps
-from pytorch_grad_cam.evidence import LayerEvidence, Observation, observe
-from pytorch_grad_cam.explanation import Explanation
-from pytorch_grad_cam.inputs import Inputs, prepare_inputs
-from pytorch_grad_cam.layer_choice import find_target_layer
-from pytorch_grad_cam.modes import held_still
-from pytorch_grad_cam.not_here import NoHooks
-from pytorch_grad_cam.preparation import prepare_model
-from pytorch_grad_cam.reductions import channel_sum, first_component, fuse
-from pytorch_grad_cam.smoothing import average_over_augmentations
-from pytorch_grad_cam.utils.find_layers import TargetLayer, layer_name, resolve_layers
-from pytorch_grad_cam.utils.layouts import find_transform
-from pytorch_grad_cam.utils.model_targets import Targets, describe, read_once, score_outputs
-from pytorch_grad_cam.utils.trees import map_tensors, tensors_in
+from pytorch_grad_cam._engine.blank_maps import warn_of_blank_maps
+from pytorch_grad_cam._engine.describe import describe
+from pytorch_grad_cam._engine.explanation import Explanation
+from pytorch_grad_cam._engine.forward import LayerEvidence, Observation, observe
+from pytorch_grad_cam._engine.inputs import Inputs, prepare_inputs
+from pytorch_grad_cam._engine.layer_selection import find_target_layer
+from pytorch_grad_cam._engine.layers import TargetLayer, layer_name, resolve_layers
+from pytorch_grad_cam._engine.layouts import find_transform
+from pytorch_grad_cam._engine.model_state import inference_state, prepare_model
+from pytorch_grad_cam._engine.pytree import map_tensors, tensors_in
+from pytorch_grad_cam._engine.reductions import channel_sum, first_component, fuse
+from pytorch_grad_cam._engine.smoothing import average_over_augmentations
+from pytorch_grad_cam._engine.targets import Targets, materialize, score_outputs
+from pytorch_grad_cam._not_implemented import NoHooks
 
 
 class BaseCAM:
@@ -37,7 +37,7 @@ class BaseCAM:
         model: any network; it is left as it was found, also after an error.
         target_layers: one module or dotted name ("layer4.-1"), or a list; None takes, from the first call on, the last
             layer that keeps positions and that the score's gradient reaches there; in a Swin, unless the method
-            `needs_normalised` activations, what enters the last block. `list_layers` shows them all.
+            `needs_normalized_activations` activations, what enters the last block. `list_layers` shows them all.
         older: reshape_transform may stand in third place; in releases before 1.5 use_cuda stood before it.
         reshape_transform: from what the layer returns to (B, C, *S); None recognises channels first, channels last and
             tokens, with others before them or not.
@@ -57,7 +57,7 @@ class BaseCAM:
     runs_again: ClassVar[bool] = False
     replays: ClassVar[bool] = False
     # Whether the map may go astray where channels have any sign and scale, as between the blocks of a transformer.
-    needs_normalised: ClassVar[bool] = True
+    needs_normalized_activations: ClassVar[bool] = True
     reduce: Callable[[Tensor], Tensor] = staticmethod(channel_sum)
     activations_and_grads: Any = NoHooks()
 
@@ -158,7 +158,7 @@ class BaseCAM:
     ) -> Explanation:
         with torch.inference_mode(False):
             inputs = prepare_inputs(input_tensor, forward_kwargs, self.model, "input_tensor")
-        targets = read_once(targets)
+        targets = materialize(targets)
         explain = partial(self._explain, eigen_smooth=eigen_smooth)
         if aug_smooth:
             explanation = average_over_augmentations(explain, inputs, targets, self.tta_transforms)
@@ -168,7 +168,7 @@ class BaseCAM:
         return explanation
 
     def _explain(self, inputs: Inputs, targets: Any, eigen_smooth: bool) -> Explanation:
-        with held_still(self.model), torch.no_grad():
+        with inference_state(self.model), torch.no_grad():
             if self.target_layers is None:
                 self.target_layers = [self._find_target_layer(inputs, targets)]
             score = partial(score_outputs, targets=targets, batch=len(inputs), needed=self.uses_scores)
@@ -206,7 +206,7 @@ class BaseCAM:
             self.reshape_transform,
             needs_scores=self.uses_scores,
             needs_gradients=self.uses_gradients,
-            needs_normalised=self.needs_normalised,
+            needs_normalized_activations=self.needs_normalized_activations,
         )
 
     def _evidence(self, seen: Observation, inputs: Inputs) -> tuple[LayerEvidence, ...]:
@@ -262,11 +262,11 @@ def explain_together(
 
     Takes and raises what `BaseCAM.explain` does, and warns of nothing.
     """
-    targets = read_once(targets)
+    targets = materialize(targets)
     explanations: list[Explanation] = []
     seen: dict[Any, Explanation] = {}
     for cam in cams:
-        key = _what_it_sees(cam)
+        key = _shared_pass_key(cam)
         shared = None if aug_smooth or key is None else seen.get(key)
         if shared is None:
             # A model may change its input in place, and the next method is to see what this one saw.
@@ -281,12 +281,12 @@ def explain_together(
     return explanations
 
 
-def _what_it_sees(cam: BaseCAM) -> Any:
+def _shared_pass_key(cam: BaseCAM) -> Any:
     """The same for methods whose evidence is the same; None where it is of no use to another."""
     if cam.runs_again or not (cam.uses_gradients and cam.uses_scores):
         return None
     # Where no layer is given, the run chooses one, and the method keeps it.
-    layers = cam.needs_normalised if cam.target_layers is None else tuple(cam.target_layers)
+    layers = cam.needs_normalized_activations if cam.target_layers is None else tuple(cam.target_layers)
     return id(cam.model), id(cam.reshape_transform), layers
 
 

@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pytorch_grad_cam._engine.blank_maps import causes_of_blank_maps
+from pytorch_grad_cam._engine.describe import describe
+from pytorch_grad_cam._engine.explanation import Explanation
+from pytorch_grad_cam._engine.progress import progress_bar
+from pytorch_grad_cam._engine.targets import TARGETS
 from pytorch_grad_cam.base_cam import BaseCAM, explain_together
-from pytorch_grad_cam.blank_maps import causes_of_blank_maps
-from pytorch_grad_cam.explanation import Explanation
-from pytorch_grad_cam.progress import progress_bar
-from pytorch_grad_cam.utils.model_targets import TARGETS, describe
 from pytorch_grad_cam.utils.regions import box_from_map
 
 _LABELS = ("labels", "label")

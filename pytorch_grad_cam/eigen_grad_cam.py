@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
+from pytorch_grad_cam._engine.forward import LayerEvidence
+from pytorch_grad_cam._engine.reductions import first_component
 from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.evidence import LayerEvidence
-from pytorch_grad_cam.reductions import first_component
 
 
 class EigenGradCAM(BaseCAM):

@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from pytorch_grad_cam._engine.forward import LayerEvidence
 from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.evidence import LayerEvidence
 
 
 class GradCAM(BaseCAM):
@@ -20,7 +20,7 @@ class GradCAM(BaseCAM):
         (2, 32, 32)
     """
 
-    needs_normalised = False
+    needs_normalized_activations = False
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """Mean of the gradients over space, (B, K, C, 1, 1)."""

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from pytorch_grad_cam._engine.forward import LayerEvidence
 from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.evidence import LayerEvidence
 
 
 class GradCAMPlusPlus(BaseCAM):

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from pytorch_grad_cam.inputs import prepare_inputs
-from pytorch_grad_cam.modes import held_still
-from pytorch_grad_cam.preparation import prepare_model
-from pytorch_grad_cam.utils.model_targets import resolve_targets
+from pytorch_grad_cam._engine.inputs import prepare_inputs
+from pytorch_grad_cam._engine.model_state import inference_state, prepare_model
+from pytorch_grad_cam._engine.targets import resolve_targets
 
 
 class GuidedBackpropReLUModel:
@@ -55,7 +54,7 @@ class GuidedBackpropReLUModel:
         Returns:
             float32 (B, H, W, C), signed; (H, W, C) for a batch of one
         """
-        with held_still(self.model), torch.enable_grad():
+        with inference_state(self.model), torch.enable_grad():
             inputs = prepare_inputs(input_img, forward_kwargs, self.model, "input_img")
             pictures = inputs.pictures.detach().requires_grad_()
             with _GuidedReLUs():

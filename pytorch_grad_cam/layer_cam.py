@@ -2,8 +2,8 @@
 
 from torch import Tensor
 
+from pytorch_grad_cam._engine.forward import LayerEvidence
 from pytorch_grad_cam.base_cam import BaseCAM
-from pytorch_grad_cam.evidence import LayerEvidence
 
 
 class LayerCAM(BaseCAM):

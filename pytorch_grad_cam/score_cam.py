@@ -6,14 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam.chunks import copies_at_once
-from pytorch_grad_cam.evidence import LayerEvidence
-from pytorch_grad_cam.folding import FoldedNorms
-from pytorch_grad_cam.maps import rescale, resize
-from pytorch_grad_cam.perturbation import PerturbationCAM, most_varied, scores_in_chunks
-
-# Bytes of copies that run at once: for less, looking at each operation takes more time than the folding saves.
-_WORTH_FOLDING = 2**20
+from pytorch_grad_cam._engine.batching import copies_per_pass
+from pytorch_grad_cam._engine.forward import LayerEvidence
+from pytorch_grad_cam._engine.maps import rescale, resize
+from pytorch_grad_cam.perturbation_cam import PerturbationCAM, scores_in_chunks, top_channels_by_variance
 
 
 class ScoreCAM(PerturbationCAM):
@@ -46,12 +42,10 @@ class ScoreCAM(PerturbationCAM):
         varies = values.amax(dim=1) > values.amin(dim=1)
         varied, flat = varies.nonzero().flatten(), (~varies).nonzero().flatten()
         if self.channels is not None and len(varied):
-            varied, flat = most_varied(activations, varied, self.channels), flat[:0]
+            varied, flat = top_channels_by_variance(activations, varied, self.channels), flat[:0]
         # The mask of a flat channel is 0 everywhere: one score stands for all of them.
         scored = torch.cat([varied, flat[:1]])
-        chunk = self.chunk(copies_at_once(picture))
-        if len(scored) > 2 * chunk and chunk * picture.nbytes >= _WORTH_FOLDING:
-            run = FoldedNorms(run)
+        chunk = self.chunk(copies_per_pass(picture))
 
         def score(channels: Tensor) -> Tensor:
             return evidence.targets.of_copies(image, len(channels)).scores(run(channels)).to(activations.dtype)

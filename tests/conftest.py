@@ -1,11 +1,10 @@
 import os
 import signal
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from tiny_networks import ConvNet
+
+from tests.helpers.tiny_networks import ConvNet
 
 # What a shell runs in the background ignores Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -13,7 +12,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 if "OMP_NUM_THREADS" not in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"  # for processes that tests start
     torch.set_num_threads(1)
-sys.path.append(str(Path(__file__).parents[1]))  # last: only for `benchmarks`, which is not installed
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,6 @@ import weakref
 import numpy as np
 import pytest
 import torch
-from tiny_networks import ConvNet
 from torch.utils.data import DataLoader, TensorDataset
 
 import pytorch_grad_cam
@@ -22,12 +21,9 @@ from pytorch_grad_cam import (
     XGradCAM,
     explain_dataset,
 )
-from pytorch_grad_cam.utils.model_targets import (
-    BinaryClassifierOutputTarget,
-    ClassifierOutputSoftmaxTarget,
-    ClassifierOutputTarget,
-)
+from pytorch_grad_cam.targets import BinaryClassifierOutputTarget, ClassifierOutputSoftmaxTarget, ClassifierOutputTarget
 from pytorch_grad_cam.utils.regions import box_from_map
+from tests.helpers.tiny_networks import ConvNet
 
 IMAGES = torch.randn(7, 3, 12, 16, generator=torch.Generator().manual_seed(3))
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2])

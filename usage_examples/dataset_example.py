@@ -14,10 +14,10 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 
 from pytorch_grad_cam import METHODS, explain_dataset
+from pytorch_grad_cam.cli.networks import load_network
 from pytorch_grad_cam.demo.scenes import make_scene
-from pytorch_grad_cam.networks import load_network
 from pytorch_grad_cam.utils.image import show_cam_on_image
-from pytorch_grad_cam.utils.pictures import encode_jpeg, open_picture
+from pytorch_grad_cam.utils.image_files import encode_jpeg, open_picture
 
 COLUMNS = 8
 

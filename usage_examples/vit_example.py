@@ -7,9 +7,9 @@ import argparse
 from pathlib import Path
 
 from pytorch_grad_cam import METHODS
-from pytorch_grad_cam.networks import load_network
+from pytorch_grad_cam.cli.networks import load_network
 from pytorch_grad_cam.utils.image import show_cam_on_image
-from pytorch_grad_cam.utils.pictures import encode_jpeg, open_picture
+from pytorch_grad_cam.utils.image_files import encode_jpeg, open_picture
 
 SCENE = Path(__file__).parents[1] / "examples" / "both.png"
 

@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pytorch_grad_cam.cli.one import explain_picture
+from pytorch_grad_cam.cli.checkpoints import NetworkError
+from pytorch_grad_cam.cli.common import UsageError
 from pytorch_grad_cam.cli.options import make_parser, with_dashes
-from pytorch_grad_cam.cli.shared import UsageError
-from pytorch_grad_cam.utils.pictures import PictureError
-from pytorch_grad_cam.weights import NetworkError
+from pytorch_grad_cam.cli.single_image import explain_picture
+from pytorch_grad_cam.utils.image_files import PictureError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     code = 0
     try:
         if _means_a_table(options):
-            from pytorch_grad_cam.cli.many import explain_pictures
+            from pytorch_grad_cam.cli.image_folder import explain_pictures
 
             report, code = explain_pictures(options, parser.prog)
         else:
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _means_a_table(options: argparse.Namespace) -> bool:
     """Whether many pictures are asked for, or what there is for many only."""
-    from pytorch_grad_cam.folder.find import means_several
+    from pytorch_grad_cam.cli.folder.discovery import means_several
 
     if options.list_layers:
         return False

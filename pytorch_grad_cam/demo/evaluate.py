@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from pytorch_grad_cam.cli.checkpoints import NetworkError
 from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
 from pytorch_grad_cam.demo.scenes import CLASSES, HELD_OUT, make_scene
-from pytorch_grad_cam.weights import NetworkError
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import ConvStemConfig
 
+from pytorch_grad_cam.cli.checkpoints import NetworkError
 from pytorch_grad_cam.demo.scenes import CLASSES, SIZE, Pixels
-from pytorch_grad_cam.weights import NetworkError
 
 # Those of ImageNet, so that a picture is prepared for these networks as for any other.
 MEAN = (0.485, 0.456, 0.406)
@@ -103,7 +103,7 @@ def load_network(name: str = "shufflenet") -> nn.Module:
         reason = "is damaged" if path.exists() else "is missing"
         raise NetworkError(
             f"the file of weights {str(path)!r} {reason}: install the package again, "
-            f"or train the network with `python -m pytorch_grad_cam.demo.train --network {name}`"
+            f"or train the network with `python -m tools.train_demo --network {name}`"
         ) from error
     return network.eval()
 

@@ -4,21 +4,21 @@ Pure functions on tensors. Those of one name with the well-known package stand w
 `metrics.cam_mult_image` and `metrics.perturbation_confidence`.
 """
 
+from pytorch_grad_cam.metrics._imputation import linear_imputation, noisy_linear_imputation
 from pytorch_grad_cam.metrics.confidence import average_drop, increase_in_confidence
-from pytorch_grad_cam.metrics.curves import Curve, deletion, insertion
-from pytorch_grad_cam.metrics.imputation import linear_imputation, noisy_linear_imputation
+from pytorch_grad_cam.metrics.localization import box_iou, energy_pointing_game, mask_iou, pointing_game
+from pytorch_grad_cam.metrics.randomization import Randomization, cascading_randomization, rank_correlation
 from pytorch_grad_cam.metrics.ranking import rank_pixels
+from pytorch_grad_cam.metrics.removal import Curve, deletion, insertion
 from pytorch_grad_cam.metrics.road import road_combined, road_curve
-from pytorch_grad_cam.metrics.sanity import Randomisation, cascading_randomisation, rank_correlation
 from pytorch_grad_cam.metrics.sensitivity import sensitivity_n
-from pytorch_grad_cam.metrics.truth import box_iou, energy_pointing_game, mask_iou, pointing_game
 
 __all__ = [
     "Curve",
-    "Randomisation",
+    "Randomization",
     "average_drop",
     "box_iou",
-    "cascading_randomisation",
+    "cascading_randomization",
     "deletion",
     "energy_pointing_game",
     "increase_in_confidence",

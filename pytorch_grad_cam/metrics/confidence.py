@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_grad_cam.metrics.questions import Activation, Question, questioned
+from pytorch_grad_cam.metrics._scoring import Activation, Question, questioned
 
 
 def average_drop(

@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pytorch_grad_cam.inputs import prepare_inputs
-from pytorch_grad_cam.metrics.given import as_maps
+from pytorch_grad_cam._engine.inputs import prepare_inputs
+from pytorch_grad_cam._engine.model_state import inference_state
+from pytorch_grad_cam._engine.outputs import per_image
+from pytorch_grad_cam._engine.targets import Targets, resolve_targets
+from pytorch_grad_cam.metrics._validation import as_maps
 from pytorch_grad_cam.metrics.ranking import pixel_counts, rank_pixels
-from pytorch_grad_cam.modes import held_still
-from pytorch_grad_cam.utils.model_targets import Targets, per_image, resolve_targets
 
 Perturbation = Callable[[Tensor, Tensor], Tensor]
 
@@ -70,7 +71,7 @@ class PerturbationConfidenceMetric:
                 f"cams have shape {tuple(maps.shape)}, expected one map for each picture, "
                 f"{(len(pictures), *pictures.shape[2:])}"
             )
-        with held_still(model), torch.no_grad():
+        with inference_state(model), torch.no_grad():
             outputs = inputs.clone().run(model) if return_diff or targets is None else None
             asked = resolve_targets(targets, outputs, len(pictures))
             pairs = zip(pictures.clone(), maps, strict=True)

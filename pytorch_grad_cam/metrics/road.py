@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pytorch_grad_cam.metrics.imputation import noisy_linear_imputation
+from pytorch_grad_cam.metrics._imputation import noisy_linear_imputation
+from pytorch_grad_cam.metrics._scoring import Activation, Question, questioned
 from pytorch_grad_cam.metrics.perturbation_confidence import (
     AveragerAcrossThresholds,
     PerturbationConfidenceMetric,
     RemoveLeastRelevantFirst,
     RemoveMostRelevantFirst,
 )
-from pytorch_grad_cam.metrics.questions import Activation, Question, questioned
 from pytorch_grad_cam.metrics.ranking import pixel_counts, rank_pixels
 
 PERCENTAGES = (10, 20, 30, 40, 50, 60, 70, 80, 90)

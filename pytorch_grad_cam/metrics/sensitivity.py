@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pytorch_grad_cam.metrics.curves import Baseline, baseline_pictures
-from pytorch_grad_cam.metrics.questions import Activation, questioned
+from pytorch_grad_cam.metrics._scoring import Activation, questioned
+from pytorch_grad_cam.metrics.removal import Baseline, baseline_pictures
 
 
 def sensitivity_n(

@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pytorch_grad_cam.maps import rescale, resize
-from pytorch_grad_cam.not_here import create_labels_legend, show_factorization_on_image  # noqa: F401
+from pytorch_grad_cam._engine.maps import rescale, resize
+from pytorch_grad_cam._not_implemented import create_labels_legend, show_factorization_on_image  # noqa: F401
 
 COLORMAP_JET = 2  # cv2.COLORMAP_JET, so that importing this module does not import cv2
 

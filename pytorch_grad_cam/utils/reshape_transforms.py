@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam.maps import resize
-from pytorch_grad_cam.utils.layouts import Layout, Transform, first_tensor
-from pytorch_grad_cam.utils.model_targets import describe
+from pytorch_grad_cam._engine.describe import describe
+from pytorch_grad_cam._engine.layouts import Layout, Transform, first_tensor
+from pytorch_grad_cam._engine.maps import resize
 
 
 def tokens_to_grid(*grid: int, prefix: int = 0) -> Transform:

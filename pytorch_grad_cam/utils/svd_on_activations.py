@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pytorch_grad_cam.reductions import first_component
+from pytorch_grad_cam._engine.reductions import first_component
 
 
 def get_2d_projection(activation_batch: NDArray[Any]) -> NDArray[np.float32]:

@@ -1,0 +1,210 @@
+"""Which layers of a network a map can be made at, and the one to take where none is named."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pytorch_grad_cam._engine.hooks import gradients, hooked, record_outputs
+from pytorch_grad_cam._engine.inputs import Inputs, prepare_inputs
+from pytorch_grad_cam._engine.layer_candidates import LayerCandidate, LayerCandidates
+from pytorch_grad_cam._engine.layouts import Layout, Transform, find_transform, first_tensor
+from pytorch_grad_cam._engine.model_state import inference_state, prepare_model
+from pytorch_grad_cam._engine.pytree import tensors_in
+from pytorch_grad_cam._engine.targets import first_image, materialize, score_outputs
+
+logger = logging.getLogger(__name__)
+
+
+def list_layers(
+    model: nn.Module,
+    input_tensor: Any = None,
+    targets: Any = None,
+    *,
+    reshape_transform: Transform | None = None,
+    **forward_kwargs: Any,
+) -> LayerCandidates:
+    """Every layer that a map can be made at, with its layout and how much of the score's gradient reaches it.
+
+    Args:
+        model: any network; it runs with the first image, and the outputs of all layers are held at once.
+        input_tensor: as a CAM takes it.
+        targets: as a CAM takes them; None is the best class, or the sum of all outputs where those are no classes.
+        reshape_transform: from what a layer returns to (B, C, *S); None recognises the layouts.
+        forward_kwargs: further arguments of the model, by name.
+
+    Raises:
+        TypeError, ValueError: naming what was given and what was expected.
+
+    Example:
+        >>> layers = list_layers(model, images)  # print(layers) is a table
+        >>> layers.best.name, layers.best.layout
+        ('mix', '(B, C, 16, 16)')
+    """
+    model = prepare_model(model, use_cuda=False)
+    with inference_state(model), torch.no_grad():
+        inputs = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor")
+        found = find_candidates(model, inputs, reshape_transform)
+        measured = _with_gradients(model, inputs, found, targets=materialize(targets), needs_scores=False)
+        return LayerCandidates(measured, found.unclear, found.attentions)
+
+
+def find_target_layer(
+    model: nn.Module,
+    inputs: Inputs,
+    targets: Any,
+    reshape_transform: Transform | None,
+    *,
+    needs_scores: bool,
+    needs_gradients: bool,
+    needs_normalized_activations: bool,
+) -> nn.Module:
+    """The layer to take where none is named: `LayerCandidates.best` or `last`, found from the end of the network.
+
+    Args:
+        model: the network, in eval mode; to be called under no_grad.
+        inputs: what it is called with; the first image is looked at.
+        targets: what is explained, in any spelling, for the whole batch.
+        reshape_transform: of the user.
+        needs_scores: of targets; otherwise, where there are none, the sum of all that the model returned will do.
+        needs_gradients: otherwise, where no gradient reaches any layer, one without will do.
+        needs_normalized_activations: take `LayerCandidates.last`, otherwise `best`.
+
+    Raises:
+        ValueError: if no layer keeps positions, or the method needs gradients and none but zero arrives at any.
+    """
+    found = find_candidates(model, inputs, reshape_transform)
+    measure = partial(_with_gradients, model, inputs, targets=targets, needs_scores=needs_scores)
+    ranked = found.ranked or list(found)
+    start, count = 0, 4  # few of them, as a rule the first, so that only the end of the network is differentiated
+    while start < len(ranked):
+        measured = measure(ranked[start : start + count])
+        if last := next((one for one in measured if one.gradient), None):
+            before = None if needs_normalized_activations else found.input_of_last_window_block(last)
+            if before and measure([before])[0].gradient:
+                _log(found, before, "what enters the last block")
+                return before.layer
+            _log(found, last, "the last one that keeps positions and that the score's gradient reaches")
+            return last.layer
+        start, count = start + count, 2 * count
+    if needs_gradients:
+        raise ValueError(
+            f"the gradient of the score is zero, or there is none, at every layer of {type(model).__name__} that keeps "
+            "positions; check that the weights of its head are not zero, as in some untrained networks, and that "
+            "neither the model nor the target detaches, rounds or compares; through quantized layers no gradient "
+            "passes: there take EigenCAM, ScoreCAM or AblationCAM"
+        )
+    _log(found, ranked[0], "the last one that keeps positions")
+    return ranked[0].layer
+
+
+def find_candidates(model: nn.Module, inputs: Inputs, reshape_transform: Transform | None) -> LayerCandidates:
+    """Every layer that keeps positions, from one forward pass with the first image; their gradients are None.
+
+    Raises:
+        ValueError: if there is none, and why.
+    """
+    # Two copies, so that what has a first axis of 1, such as an embedding of positions, is not taken for what a layer
+    # says of an image; a network may take no more than one, though.
+    image = inputs.image(0)
+    try:
+        found = _survey(model, image.copies(2), reshape_transform)
+    except Exception as error:
+        logger.debug("two copies of an image cannot run at once: %s", error)
+        found = _survey(model, image, reshape_transform)
+    if not found:
+        why = "; ".join(message for _, message in found.unclear[-1:])
+        raise ValueError(
+            f"{type(model).__name__} has no layer that keeps positions of the input {tuple(inputs.pictures.shape)}, as "
+            "(B, C, H, W), (B, H, W, C) or tokens (B, N, C); for another layout give target_layers and "
+            f"reshape_transform{'; ' * bool(why)}{why}"
+        )
+    return found
+
+
+def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None) -> LayerCandidates:
+    names = {module: name for name, module in model.named_modules()}
+    found: dict[nn.Module, LayerCandidate] = {}
+    unclear: list[tuple[int, str]] = []
+    attentions: dict[str, bool] = {}
+    thread = threading.get_ident()
+
+    def look(layer: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() != thread:
+            return
+        found.pop(layer, None)
+        attention = _attention_of(model, names[layer])
+        if attention is not None and attention == names[layer]:
+            attentions.pop(attention, None)
+            attentions[attention] = _looks_at_windows(layer)
+        try:
+            transform = find_transform(output, image.pictures, model, layer, reshape_transform)
+        except Exception as error:  # the user's transform is for some of the layers, and fails at others as it likes
+            if reshape_transform is None:
+                unclear.append((len(found), f"{names[layer]}: {error}"))
+            return
+        if transform is not None:
+            layout = str(transform) if isinstance(transform, Layout) else "reshape_transform"
+            shape, grid = (1, *first_tensor(output).shape[1:]), tuple(transform(output).shape[2:])
+            inside = attention not in (None, names[layer])
+            found[layer] = LayerCandidate(names[layer], layer, shape, layout, grid, inside, transform)
+
+    with hooked([module for module in model.modules() if module is not model], look):
+        image.clone().run(model)
+    return LayerCandidates(list(found.values()), unclear, attentions)
+
+
+def _with_gradients(
+    model: nn.Module, inputs: Inputs, candidates: Sequence[LayerCandidate], *, targets: Any, needs_scores: bool
+) -> list[LayerCandidate]:
+    """The same candidates with the gradients at them, from one forward pass of the first image and one back."""
+    with record_outputs([one.layer for one in candidates], differentiable=True) as records, torch.no_grad():
+        returned = inputs.image(0).clone().run(model)
+        _, scores = score_outputs(returned, first_image(targets), 1, needed=needs_scores)
+    with torch.enable_grad():
+        total = _sum_of_all(returned) if scores is None else scores.sum()
+    recorded = [first_tensor(records.outputs.get(one.layer)) for one in candidates]
+    grads = gradients(total, recorded, keep_graph=False)
+    norms = [
+        None if gradient is None else float(one.transform(gradient).float().norm())
+        for one, gradient in zip(candidates, grads, strict=True)
+    ]
+    return [replace(one, gradient=norm) for one, norm in zip(candidates, norms, strict=True)]
+
+
+def _log(found: LayerCandidates, chosen: LayerCandidate, why: str) -> None:
+    logger.info("target layer %s, %s %s: %s", chosen.name, type(chosen.layer).__name__, chosen.layout, why)
+    position = [one.layer for one in found].index(chosen.layer)
+    for before, what in found.unclear[-1:]:
+        if before > position:
+            logger.warning("another layer comes after target layer %s, but it is unclear: %s", chosen.name, what)
+
+
+def _sum_of_all(outputs: Any) -> Tensor:
+    sums = [tensor.float().sum() for tensor in tensors_in(outputs)]
+    return torch.stack(sums).sum() if sums else torch.zeros(())
+
+
+def _attention_of(model: nn.Module, name: str) -> str | None:
+    """The outermost attention that a module is, or is a part of, by names and classes.
+
+    A block of attention and all that goes with it is none.
+    """
+    path = name.split(".")
+    for depth, own in enumerate(path, 1):
+        outer = ".".join(path[:depth])
+        words = [word.lower() for word in (own, type(model.get_submodule(outer)).__name__)]
+        if any(("attn" in word or "attention" in word) and "block" not in word for word in words):
+            return outer
+    return None
+
+
+def _looks_at_windows(attention: nn.Module) -> bool:
+    """As those of the Swins of torchvision, timm and, in a part of it, transformers say."""
+    parts = (attention, *attention.children())
+    return any(isinstance(getattr(part, "window_size", None), list | tuple) for part in parts)
