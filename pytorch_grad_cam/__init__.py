@@ -1,14 +1,9 @@
 """Class Activation Maps: which pixels made a vision network decide."""
 
-from pytorch_grad_cam._engine.blank_maps import BlankMapWarning
-from pytorch_grad_cam._engine.explanation import Explanation
-from pytorch_grad_cam._engine.forward import LayerEvidence
-from pytorch_grad_cam._engine.layer_selection import list_layers
-from pytorch_grad_cam._not_implemented import (  # noqa: F401
+from pytorch_grad_cam._compat.not_implemented import (  # noqa: F401
     FEM,
     KPCA_CAM,
     SESS,
-    ActivationsAndGradients,
     DeepFeatureFactorization,
     FinerCAM,
     FullGrad,
@@ -20,8 +15,12 @@ from pytorch_grad_cam._not_implemented import (  # noqa: F401
     ShapleyCAM,
     run_dff_on_image,
 )
+from pytorch_grad_cam._engine.blank_maps import BlankMapWarning
+from pytorch_grad_cam._engine.explanation import Explanation, LayerEvidence
+from pytorch_grad_cam._engine.layer_selection import list_layers
 from pytorch_grad_cam.ablation_cam import AblationCAM
 from pytorch_grad_cam.ablation_layer import AblationLayer, AblationLayerFasterRCNN, AblationLayerVit  # noqa: F401
+from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 from pytorch_grad_cam.base_cam import BaseCAM
 from pytorch_grad_cam.dataset import ImageResult, explain_dataset
 from pytorch_grad_cam.eigen_cam import EigenCAM
@@ -50,6 +49,7 @@ METHODS: dict[str, type[BaseCAM]] = {
 __all__ = [
     "METHODS",
     "AblationCAM",
+    "ActivationsAndGradients",
     "BaseCAM",
     "BlankMapWarning",
     "EigenCAM",

@@ -4,23 +4,29 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from math import ceil
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from pytorch_grad_cam._engine.batching import fitting
+from pytorch_grad_cam._engine.arguments import legacy_positional
+from pytorch_grad_cam._engine.batching import max_copies, scores_in_chunks, top_channels_by_variance
 from pytorch_grad_cam._engine.channel_ablation import AblatedCopies
-from pytorch_grad_cam._engine.forward import LayerEvidence
-from pytorch_grad_cam._engine.inputs import Inputs
+from pytorch_grad_cam._engine.explanation import LayerEvidence
+from pytorch_grad_cam._engine.inputs import ModelInputs
+from pytorch_grad_cam._engine.layers import TargetLayers
 from pytorch_grad_cam._engine.precision import at_least_float32, in_float32
 from pytorch_grad_cam._engine.replay import LayerTail, ModuleTrace, record
-from pytorch_grad_cam.perturbation_cam import PerturbationCAM, scores_in_chunks, top_channels_by_variance
+from pytorch_grad_cam.perturbation_cam import PerturbationCAM
+
+# Of the pass with these inputs, so that threads can share a method; gone with the inputs.
+_traces: WeakKeyDictionary[ModelInputs, ModuleTrace] = WeakKeyDictionary()
 
 
 class AblationCAM(PerturbationCAM):
-    r"""Ablation-CAM: weight a channel by how much the score falls when it is silenced; no gradients.
+    r"""Ablation-CAM: weight a channel by how much the score falls when it is ablated; no gradients.
 
-        w_c = (y - y_c) / |y|        (eq. 5, y_c the score with channel c silenced)
+        w_c = (y - y_c) / |y|        (eq. 5, y_c the score with channel c ablated)
 
     Desai and Ramaswamy, 2020, https://openaccess.thecvf.com/content_WACV_2020/html/Desai_Ablation-CAM_WACV_2020_paper.html
 
@@ -29,85 +35,98 @@ class AblationCAM(PerturbationCAM):
     Differs from the paper: the fall is divided by |y|, not y, or every weight would change its sign with that of y.
 
     Args:
-        model: as BaseCAM takes it, like target_layers, older and the further options.
-        silence: the value that a silenced channel has everywhere.
-        ratio_channels_to_ablate: another way to give `channels`, as a share of them.
-        ablation_layer: taken and not needed: which values belong to a channel is found from the layer's output.
+        model: any network; its state is restored after each call.
+        target_layers: one module or dotted name, or a list; None picks a layer, see `BaseCAM`.
+        legacy: positional arguments of grad-cam 1.x: reshape_transform, ablation_layer, batch_size,
+            ratio_channels_to_ablate.
+        ablated_value: the value that an ablated channel has everywhere.
+        ratio_channels_to_ablate: share of the channels to use, in (0, 1]; another way to give `channels`.
+        ablation_layer: accepted and not needed: the values of a channel are found from the layer's output.
+        options: further arguments of `PerturbationCAM` and `BaseCAM`.
 
     Example:
         >>> AblationCAM(model, [model.features])(images).shape
         (2, 32, 32)
     """
 
-    replays = True
-
     def __init__(
         self,
         model: nn.Module,
-        target_layers: Any = None,
-        *older: Any,
-        silence: float = 0.0,
+        target_layers: TargetLayers | None = None,
+        *legacy: Any,
+        ablated_value: float = 0.0,
         ratio_channels_to_ablate: float = 1.0,
         ablation_layer: Any = None,
         **options: Any,
     ) -> None:
-        # By position, after what every method takes: ablation_layer, batch_size, ratio_channels_to_ablate.
-        common = 2 if older and isinstance(older[0], bool) else 1
-        if len(older) > common + 1:
-            options["batch_size"] = older[common + 1]
-        if len(older) > common + 2:
-            ratio_channels_to_ablate = older[common + 2]
-        super().__init__(model, target_layers, *older[:common], *older[common + 3 :], **options)
-        if not 0 < ratio_channels_to_ablate <= 1:
-            raise ValueError(f"ratio_channels_to_ablate is {ratio_channels_to_ablate}, expected a share in (0, 1]")
-        if self.channels is not None and ratio_channels_to_ablate != 1:
+        order = ["reshape_transform", "ablation_layer", "batch_size", "ratio_channels_to_ablate"]
+        options = legacy_positional(type(self).__name__, legacy, order, options)
+        options.pop("ablation_layer", None)
+        ratio = options.pop("ratio_channels_to_ablate", ratio_channels_to_ablate)
+        super().__init__(model, target_layers, **options)
+        if not 0 < ratio <= 1:
+            raise ValueError(f"ratio_channels_to_ablate is {ratio}, expected a share in (0, 1]")
+        if self.channels is not None and ratio != 1:
             raise ValueError("channels and ratio_channels_to_ablate are two ways to say the same, and both were given")
-        self.silence = float(silence)
-        self.ratio_channels_to_ablate = ratio_channels_to_ablate
+        self.ablated_value = float(ablated_value)
+        self.ratio_channels_to_ablate = ratio
 
-    def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
-        """The relative fall of each score, channel by channel, (K, C)."""
-        inputs, before = evidence.given.image(image), evidence.scores[image]
+    def run(self, inputs: ModelInputs) -> Any:
+        """Call the model, and record what it does up to the layer."""
+        # With several images or layers, one replay could change a stateful model, and the next would read it.
+        layers = self.target_layers or ()
+        if not len(inputs) == len(layers) == 1:
+            return super().run(inputs)
+        outputs, _traces[inputs] = record(self.model, layers[0], inputs.clone())
+        return outputs
+
+    def image_weights(self, evidence: LayerEvidence, image: int, update_progress: Callable[[int], Any]) -> Tensor:
+        """Relative fall of each score, channel by channel, (K, C)."""
+        inputs, before = evidence.forward.inputs.image(image), evidence.scores[image]
+        trace = _traces.pop(evidence.forward.inputs, None)
         activations = evidence.activations[image]
         weights = before.new_zeros(len(before), activations.shape[1])
 
         if not activations.isfinite().all():
-            return weights.fill_(torch.nan)  # to silence a channel says nothing then
+            return weights.fill_(torch.nan)  # to ablate a channel says nothing then
 
         def score(outputs: Any, copies: int) -> Tensor:
             return evidence.targets.of_copies(image, copies).scores(outputs)
 
-        tail = LayerTail(self.model, evidence.layer, inputs, self._tapes(evidence, inputs), score, before)
-        copies = AblatedCopies(tail.output, self.transform(evidence.layer, tail.output, inputs.pictures), self.silence)
+        traces = self._usable_traces(trace, evidence, inputs)
+        tail = LayerTail(self.model, evidence.layer, inputs, traces, score, before)
+        copies = AblatedCopies(tail.output, evidence.transform, self.ablated_value)
         count = ceil(self.ratio_channels_to_ablate * len(copies.live)) if self.channels is None else self.channels
         channels = top_channels_by_variance(activations, copies.live, count)
         if not len(channels):
             return weights
 
-        device = inputs.pictures.device
+        device = inputs.images.device
         scores = partial(_precise_scores, tail, device) if copies.half_precision else tail
         if copies.half_precision:
             before = scores(tail.output, 1)[0].to(before.dtype)
 
-        def silenced_scores(some: Tensor) -> Tensor:
-            with copies.silenced(some) as changed:
-                return scores(changed, len(some)).to(before.dtype)
+        def ablated_scores(chunk_of_channels: Tensor) -> Tensor:
+            with copies.ablated(chunk_of_channels) as changed:
+                return scores(changed, len(chunk_of_channels)).to(before.dtype)
 
-        chunk = tail.most_copies or self.chunk(fitting(copies.nbytes, device))
-        after = scores_in_chunks(silenced_scores, channels, chunk, advance)
+        chunk = tail.most_copies or self.chunk(max_copies(copies.nbytes, device))
+        after = scores_in_chunks(ablated_scores, channels, chunk, update_progress)
         weights[:, channels] = ((before - after) / torch.where(before == 0, 1, before.abs())).mT
         return weights
 
-    def _tapes(self, evidence: LayerEvidence, inputs: Inputs) -> Iterator[ModuleTrace]:
-        """Of the pass that was seen, if it was of this image alone; then of one of its own."""
+    def _usable_traces(
+        self, trace: ModuleTrace | None, evidence: LayerEvidence, inputs: ModelInputs
+    ) -> Iterator[ModuleTrace]:
+        """Yield the trace of the pass that was seen, if it was of this image alone; then one of a pass of its own."""
         # A target of the user's own may run the model, which may then hold something that is not of this image.
-        if evidence.tape is not None and evidence.targets.classes is not None:
-            yield evidence.tape
-            evidence.tape.clear()  # it could not be replayed
+        if trace is not None and evidence.targets.classes is not None:
+            yield trace
+            trace.clear()  # it could not be replayed
         yield record(self.model, evidence.layer, inputs.clone())[1]
 
 
 def _precise_scores(tail: LayerTail, device: torch.device, changed: Any, copies: int) -> Tensor:
-    """What `tail` gives, in float32: one channel of many moves the score by less than the last bit of a half."""
+    """Scores in float32: one channel of many moves the score by less than the last bit of a half."""
     with in_float32(device):
         return tail(at_least_float32(changed), copies)

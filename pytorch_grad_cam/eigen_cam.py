@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pytorch_grad_cam._engine.forward import LayerEvidence
+from pytorch_grad_cam._engine.explanation import LayerEvidence
 from pytorch_grad_cam._engine.reductions import first_component
 from pytorch_grad_cam.base_cam import BaseCAM
 
@@ -22,11 +22,14 @@ class EigenCAM(BaseCAM):
         (2, 32, 32)
     """
 
-    uses_gradients = False
-    uses_scores = False
+    derivatives = 0
+    needs_targets = False
     needs_normalized_activations = False
-    reduce = staticmethod(first_component)
 
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """One for every channel, (B, 1, C, 1, 1)."""
         return evidence.activations.new_ones(()).expand(*evidence.activations.shape[:3], *[1] * len(evidence.spatial))
+
+    def reduce(self, weighted: Tensor) -> Tensor:
+        """Project on the first principal component, (B, K, *S)."""
+        return first_component(weighted)

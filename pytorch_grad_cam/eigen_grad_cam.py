@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from pytorch_grad_cam._engine.forward import LayerEvidence
+from pytorch_grad_cam._engine.explanation import LayerEvidence
 from pytorch_grad_cam._engine.reductions import first_component
 from pytorch_grad_cam.base_cam import BaseCAM
 
@@ -22,8 +22,10 @@ class EigenGradCAM(BaseCAM):
         (2, 32, 32)
     """
 
-    reduce = staticmethod(first_component)
-
     def channel_weights(self, evidence: LayerEvidence) -> Tensor:
         """The gradients, (B, K, C, *S)."""
         return evidence.gradients
+
+    def reduce(self, weighted: Tensor) -> Tensor:
+        """Project on the first principal component, (B, K, *S)."""
+        return first_component(weighted)

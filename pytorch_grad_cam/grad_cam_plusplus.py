@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam._engine.forward import LayerEvidence
+from pytorch_grad_cam._engine.explanation import LayerEvidence
 from pytorch_grad_cam.base_cam import BaseCAM
 
 

@@ -56,12 +56,12 @@ class GuidedBackpropReLUModel:
         """
         with inference_state(self.model), torch.enable_grad():
             inputs = prepare_inputs(input_img, forward_kwargs, self.model, "input_img")
-            pictures = inputs.pictures.detach().requires_grad_()
+            pictures = inputs.images.detach().requires_grad_()
             with _GuidedReLUs():
                 # A leaf must not be changed in place.
-                outputs = inputs.with_pictures(pictures.clone()).run(self.model)
+                outputs = inputs.with_images(pictures.clone()).run(self.model)
             targets = resolve_targets(target_category, outputs, len(inputs))
-            if targets.several:
+            if targets.has_target_axis:
                 raise ValueError("target_category holds a list for each image, expected one target for each image")
             (gradient,) = torch.autograd.grad(targets.scores(outputs).sum(), pictures)
         result = gradient.float().movedim(1, -1).cpu().numpy()

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pytorch_grad_cam._engine.batching import copies_per_pass
-from pytorch_grad_cam._engine.forward import LayerEvidence
+from pytorch_grad_cam._engine.batching import copies_per_pass, scores_in_chunks, top_channels_by_variance
+from pytorch_grad_cam._engine.explanation import LayerEvidence
 from pytorch_grad_cam._engine.maps import rescale, resize
-from pytorch_grad_cam.perturbation_cam import PerturbationCAM, scores_in_chunks, top_channels_by_variance
+from pytorch_grad_cam.perturbation_cam import PerturbationCAM
 
 
 class ScoreCAM(PerturbationCAM):
@@ -26,17 +26,17 @@ class ScoreCAM(PerturbationCAM):
         (2, 32, 32)
     """
 
-    def image_weights(self, evidence: LayerEvidence, image: int, advance: Callable[[int], Any]) -> Tensor:
+    def image_weights(self, evidence: LayerEvidence, image: int, update_progress: Callable[[int], Any]) -> Tensor:
         """Softmax over channels of the scores of the masked images, (K, C)."""
-        activations, given = evidence.activations[image], evidence.given.image(image)
-        picture = given.pictures
+        activations, inputs = evidence.activations[image], evidence.forward.inputs.image(image)
+        pixels = inputs.images
 
         def run(channels: Tensor) -> Any:
-            masks = rescale(resize(activations[:, channels], picture.shape[2:]))[0].unsqueeze(1)
-            copies = (picture * masks).to(picture.dtype)
+            masks = rescale(resize(activations[:, channels], pixels.shape[2:]))[0].unsqueeze(1)
+            copies = (pixels * masks).to(pixels.dtype)
             if copies.device.type == "cpu" and copies.ndim == 4:  # the faster order for convolutions there
                 copies = copies.contiguous(memory_format=torch.channels_last)
-            return given.copies(len(channels)).with_pictures(copies).run(self.model)
+            return inputs.copies(len(channels)).with_images(copies).run(self.model)
 
         values = activations[0].flatten(1)
         varies = values.amax(dim=1) > values.amin(dim=1)
@@ -45,12 +45,12 @@ class ScoreCAM(PerturbationCAM):
             varied, flat = top_channels_by_variance(activations, varied, self.channels), flat[:0]
         # The mask of a flat channel is 0 everywhere: one score stands for all of them.
         scored = torch.cat([varied, flat[:1]])
-        chunk = self.chunk(copies_per_pass(picture))
+        chunk = self.chunk(copies_per_pass(pixels))
 
         def score(channels: Tensor) -> Tensor:
             return evidence.targets.of_copies(image, len(channels)).scores(run(channels)).to(activations.dtype)
 
-        scores = scores_in_chunks(score, scored, chunk, advance).mT
+        scores = scores_in_chunks(score, scored, chunk, update_progress).mT
         every = scores.new_full((len(scores), activations.shape[1]), -torch.inf)
         every[:, flat] = scores[:, -1:]
         every[:, scored] = scores

@@ -4,8 +4,7 @@ import warnings
 
 from torch import Tensor, nn
 
-from pytorch_grad_cam._engine.explanation import Explanation
-from pytorch_grad_cam._engine.forward import LayerEvidence
+from pytorch_grad_cam._engine.explanation import Explanation, LayerEvidence
 from pytorch_grad_cam._engine.layers import layer_name
 
 
@@ -61,13 +60,13 @@ def _not_finite(model: nn.Module, evidence: LayerEvidence, image: int, target: i
     """What first was not a finite number on the way from the input to the map."""
     layer = layer_name(model, evidence.layer)
     overflow = "numbers grew too large or were divided by 0: try the model in float32, and look at earlier layers"
-    values = [("the input", evidence.inputs[image], "check how the pictures were prepared")]
+    values = [("the input", evidence.forward.inputs.images[image], "check how the pictures were prepared")]
     for name, value in model.state_dict().items():
         values.append((f"weight {name!r}", value, "check the file of weights, or the training"))
     values.append((f"what layer {layer!r} returned", evidence.activations[image], overflow))
-    if evidence.scores is not None:
+    if evidence.forward.scores is not None:
         values.append(("the score", evidence.scores[image, target], overflow))
-    if evidence.gradients is not None:
+    if evidence.maybe_gradients is not None:
         values.append((f"the score's gradient at layer {layer!r}", evidence.gradients[image, target], overflow))
     for name, value, advice in values:
         if isinstance(value, Tensor) and not value.is_quantized and (bad := int((~value.isfinite()).sum())):
@@ -75,22 +74,24 @@ def _not_finite(model: nn.Module, evidence: LayerEvidence, image: int, target: i
     return f"the map of layer {layer!r} is NaN or infinite, though all that it is made of is finite; {overflow}"
 
 
-def _zero(layer: str, evidence: LayerEvidence, weights: Tensor, layer_map: Tensor, image: int, target: int) -> str:
+def _zero(
+    layer: str, evidence: LayerEvidence, weights: Tensor | None, layer_map: Tensor, image: int, target: int
+) -> str:
     """Why the positive part of a finite map is the same everywhere."""
     activations, one = evidence.activations[image], layer_map[image, target]
-    score = f", score {float(evidence.scores[image, target]):.3g}" if evidence.scores is not None else ""
+    score = f", score {float(evidence.scores[image, target]):.3g}" if evidence.forward.scores is not None else ""
     if not activations.any():
         return (
             f"what layer {layer!r} returned is 0 everywhere{score}: nothing passes there; check the weights and how "
             "the input was prepared, or take another layer"
         )
-    if evidence.gradients is not None and not evidence.gradients[image, target].any():
+    if evidence.maybe_gradients is not None and not evidence.gradients[image, target].any():
         return (
             f"the score's gradient is 0 everywhere at layer {layer!r}{score}: nothing there would change the score; "
             "take an earlier layer (list_layers shows the gradient at each), another target, or check that the "
             "weights of the head are not 0"
         )
-    if not weights[image, min(target, weights.shape[1] - 1)].any():
+    if weights is not None and not weights[image, min(target, weights.shape[1] - 1)].any():
         return (
             f"the weights of all {activations.shape[1]} channels of layer {layer!r} are 0{score}: none speaks for the "
             "target; take another layer, target or method"
@@ -102,9 +103,9 @@ def _zero(layer: str, evidence: LayerEvidence, weights: Tensor, layer_map: Tenso
             "another; check that the input is no blank picture, or take an earlier layer"
         )
     return (
-        f"of {one.numel()} positions of layer {layer!r}, {int((one < 0).sum())} are negative before the ReLU and none "
-        f"is positive ({low:.3g} to {high:.3g}{score}): what is there speaks against the target; explain() gives "
-        "the signed map; try another target, an earlier layer, or LayerCAM"
+        f"the map of layer {layer!r} is negative at {int((one < 0).sum())} of {one.numel()} positions and nowhere "
+        f"positive before the ReLU ({low:.3g} to {high:.3g}{score}), so nothing is left after it: this layer is "
+        "evidence against the target; explain() gives the signed map; try another target, an earlier layer, or LayerCAM"
     )
 
 

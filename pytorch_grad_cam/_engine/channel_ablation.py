@@ -1,4 +1,4 @@
-"""Copies of a layer's output with one channel silenced in each, in whatever layout the output is."""
+"""Copies of a layer's output with one channel ablated in each, in whatever layout the output is."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +18,10 @@ class AblatedCopies:
     Args:
         output: what the layer returned, of any structure.
         transform: from there to activations (1, C, *S).
-        value: of a silenced channel.
+        value: of a ablated channel.
 
     Attributes:
-        live: the channels that are not silent anyway, (n,).
+        live: the channels that are not ablated anyway, (n,).
         nbytes: size of one copy.
         half_precision: whether the values are.
     """
@@ -32,20 +32,20 @@ class AblatedCopies:
         self._index, self._positions = _positions_of_channels(leaves, self._structure, transform)
         self._tensor: Tensor = leaves[self._index]
         self._values = self._tensor.flatten()[self._positions]
-        self._silence = value
+        self._ablated_value = value
         self._buffer: Tensor | None = None
         self.live = (self._values != value).any(dim=1).nonzero().flatten()
         self.nbytes = self._tensor.nbytes
         self.half_precision = self._tensor.dtype in HALF_PRECISION
 
     @contextmanager
-    def silenced(self, channels: Tensor) -> Iterator[Any]:
-        """One copy for each of some channels, that one silenced; they stand in a buffer that is used again."""
+    def ablated(self, channels: Tensor) -> Iterator[Any]:
+        """One copy for each of some channels, that one ablated; they stand in a buffer that is used again."""
         copies = len(channels)
         if self._buffer is None or len(self._buffer) < copies:
             self._buffer = self._tensor.flatten().repeat(copies, 1)
         buffer, positions = self._buffer[:copies], self._positions[channels]
-        buffer.scatter_(1, positions, self._silence)
+        buffer.scatter_(1, positions, self._ablated_value)
         version = buffer._version
         try:
             yield self._with_tensor(buffer.view(-1, *self._tensor.shape[1:]), copies)
@@ -66,39 +66,34 @@ class AblatedCopies:
 
 
 def _positions_of_channels(leaves: list[Any], structure: Any, transform: Callable[[Any], Tensor]) -> tuple[int, Tensor]:
-    """Which of an output's tensors holds the activations, and where its channels lie in it when flattened, (C, P).
+    """Find the tensor of an output that holds the activations, and each channel's positions in it, (C, P).
 
-    The numbers of the channels are pulled back through the transform, as gradients are.
+    An index tensor goes through the transform in place of each tensor. Where the transform only moves values, the
+    indices that come out say where each value came from; that is proved on the values themselves.
     """
-    with torch.enable_grad():
-        inputs = [leaf.detach().float().clone().requires_grad_() if _is_real(leaf) else leaf for leaf in leaves]
-        activations = transform(tree_unflatten(inputs, structure))
-    sources = [index for index, leaf in enumerate(leaves) if _is_real(leaf)]
-    if not activations.requires_grad:
-        raise ValueError("reshape_transform detaches what it is given; expected one that only picks and moves values")
-    channels = activations.shape[1]
-    numbers = torch.arange(1.0, channels + 1, device=activations.device, dtype=activations.dtype)
-    numbers = numbers.view(-1, *[1] * (activations.ndim - 2)).expand_as(activations)
-    pulled = torch.autograd.grad(
-        activations, [inputs[i] for i in sources], numbers, retain_graph=True, allow_unused=True
+    activations = transform(tree_unflatten(leaves, structure))
+    for number, leaf in enumerate(leaves):
+        if not _is_real(leaf):
+            continue
+        indices = torch.arange(leaf.numel(), dtype=torch.float64, device=leaf.device).view_as(leaf)
+        try:
+            moved = transform(tree_unflatten([*leaves[:number], indices, *leaves[number + 1 :]], structure))
+        except Exception:  # a transform of the user's own may join this tensor with others of another dtype
+            continue
+        positions = moved.flatten(2)[0].long()
+        inside = moved.dtype == torch.float64 and bool(((positions >= 0) & (positions < leaf.numel())).all())
+        values = leaf.flatten()[positions].to(activations.dtype) if inside else None
+        if values is None or not torch.equal(values, activations.flatten(2)[0]):
+            continue
+        channels = torch.arange(len(positions), device=leaf.device).unsqueeze(1).expand_as(positions)
+        channel_of = torch.zeros(leaf.numel(), dtype=torch.long, device=leaf.device)
+        channel_of[positions] = channels
+        if torch.equal(channel_of[positions], channels):  # no value belongs to two channels
+            return number, positions
+    raise ValueError(
+        "reshape_transform computes new values or mixes tensors; to ablate one channel AblationCAM needs a transform "
+        "that only picks and moves the values of one tensor"
     )
-    reached = [(index, gradient) for index, gradient in zip(sources, pulled, strict=True) if gradient is not None]
-    index, weighted = reached[0]
-    (weight,) = torch.autograd.grad(activations, inputs[index], torch.ones_like(activations))
-    number = torch.where(weight == 0, 0, weighted / weight).flatten()
-
-    order = number.argsort(stable=True)[(number == 0).sum() :]
-    if (
-        len(reached) > 1
-        or not len(order)
-        or len(order) % channels
-        or (number[order].view(channels, -1) - numbers.flatten(2)[0, :, :1]).abs().max() > 1e-3
-    ):
-        raise ValueError(
-            "reshape_transform mixes channels or tensors; to silence one channel AblationCAM needs a transform that "
-            "keeps each value of one tensor in one channel"
-        )
-    return index, order.view(channels, -1)
 
 
 def _dequantized(leaf: Any) -> Any:

@@ -22,11 +22,11 @@ class Records:
 
     Attributes:
         outputs: of each layer that ran, the last output, in the order in which they finished.
-        cut: gradients were switched off again between two of them.
+        grad_was_disabled: gradients were switched off again between two of them.
     """
 
     outputs: dict[nn.Module, Any] = field(default_factory=dict)
-    cut: bool = False
+    grad_was_disabled: bool = False
     _versions: dict[nn.Module, list[int]] = field(default_factory=dict)
 
     def add(self, layer: nn.Module, output: Any) -> None:
@@ -42,12 +42,12 @@ class Records:
 
 @contextmanager
 def record_outputs(
-    layers: Sequence[nn.Module], *, differentiable: bool = False, own: bool = False
+    layers: Sequence[nn.Module], *, differentiable: bool = False, clone_records: bool = False
 ) -> Iterator[Records]:
     """Record what each layer returns while the block runs.
 
-    What goes on to the rest of the model is a clone, so that an in-place operation there cannot change the record;
-    with `own` the record is one too, for layers whose output others hold besides.
+    The rest of the model gets a clone, so in-place operations after the layer cannot change the record.
+    `clone_records=True` also clones the record, for layers that return a tensor held elsewhere.
     With `differentiable`, the first recorded output becomes a leaf of the autograd graph and gradients are switched
     on from there: run the block under `torch.no_grad()` and only the part of the model after the first layer is
     differentiated, whether or not its parameters require gradients.
@@ -60,10 +60,10 @@ def record_outputs(
     def record(layer: nn.Module, args: Any, output: Any) -> Any:
         if threading.get_ident() != thread:
             return None
-        if own:
+        if clone_records:
             output = map_tensors(torch.clone, output)
         if differentiable:
-            records.cut |= bool(records.outputs) and not torch.is_grad_enabled()
+            records.grad_was_disabled |= bool(records.outputs) and not torch.is_grad_enabled()
             torch.set_grad_enabled(True)
             output = map_tensors(_differentiable, output)
         records.add(layer, output)
@@ -79,8 +79,8 @@ def hooked(layers: Sequence[nn.Module], hook: Callable[[nn.Module, Any, Any], An
 
     def remove() -> None:  # by what it is: an interrupt may have come before its handle
         for layer in layers:
-            for number, own in list(layer._forward_hooks.items()):
-                if own is hook:
+            for number, registered in list(layer._forward_hooks.items()):
+                if registered is hook:
                     layer._forward_hooks.pop(number, None)
 
     with restoring(remove):
@@ -99,10 +99,10 @@ def gradients(score: Tensor, outputs: Sequence[Any], *, keep_graph: bool) -> lis
     if not (score.requires_grad and tensors):
         return [None] * len(outputs)
     grads = torch.autograd.grad(score, tensors, retain_graph=keep_graph, allow_unused=True)
-    of = {id(t): g for t, g in zip(tensors, grads, strict=True) if g is not None}
+    gradient_of = {id(t): g for t, g in zip(tensors, grads, strict=True) if g is not None}
     return [
-        map_tensors(lambda t: of[id(t)] if id(t) in of else torch.zeros_like(t), output)
-        if any(id(t) in of for t in tensors_in(output))
+        map_tensors(lambda t: gradient_of[id(t)] if id(t) in gradient_of else torch.zeros_like(t), output)
+        if any(id(t) in gradient_of for t in tensors_in(output))
         else None
         for output in outputs
     ]

@@ -1,6 +1,6 @@
-"""What a model is called with: the pictures that are explained, and whatever else its forward takes."""
+"""What a model is called with: the images that are explained, and whatever else its forward takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
@@ -13,71 +13,72 @@ from pytorch_grad_cam._engine.describe import describe
 from pytorch_grad_cam._engine.input_errors import find_misfits
 from pytorch_grad_cam._engine.pytree import map_tensors
 
+ModelInput = Tensor | Sequence[Any] | Mapping[str, Any]
+"""Images (B, C, *S), a tuple of arguments that begins with them, or named arguments."""
+
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class ModelInputs:
     """The arguments of a forward pass for B images.
 
-    Of the arguments other than the pictures, tensors with a first axis of length B hold something for each image; all
+    Of the arguments other than the images, tensors with a first axis of length B hold something for each image; all
     others are the same for every image.
 
     Attributes:
-        pictures: (B, C, *S), what the maps are laid over.
-        args: by position; None stands where the pictures go.
+        images: (B, C, *S), what the maps are laid over.
+        args: by position; None stands where the images go.
         kwargs: by name, likewise.
-        key: of the pictures in args or kwargs.
+        key: of the images in args or kwargs.
     """
 
-    pictures: Tensor
+    images: Tensor
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     key: int | str
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def run(self, model: nn.Module) -> Any:
-        """What the model returns.
+        """Call the model.
 
         Raises:
-            ValueError: if it fails, and the pictures are seen not to suit it; all else that it raises goes through.
+            ValueError: if it fails, and the images are seen not to suit it; all else that it raises goes through.
         """
         args, kwargs = list(self.args), dict(self.kwargs)
         if isinstance(self.key, int):
-            args[self.key] = self.pictures
+            args[self.key] = self.images
         else:
-            kwargs[self.key] = self.pictures
+            kwargs[self.key] = self.images
         try:
             return model(*args, **kwargs)
         except (RuntimeError, ValueError, TypeError) as error:
-            misfits = (
-                [] if isinstance(error, torch.OutOfMemoryError) else find_misfits(model, self.pictures, str(error))
-            )
+            misfits = [] if isinstance(error, torch.OutOfMemoryError) else find_misfits(model, self.images, str(error))
             if not misfits:
                 raise
             raise ValueError(
-                f"{type(model).__name__} cannot run on an input {tuple(self.pictures.shape)} of {self.pictures.dtype}: "
+                f"{type(model).__name__} cannot run on an input {tuple(self.images.shape)} of {self.images.dtype}: "
                 f"{'; '.join(misfits)} ({type(error).__name__}: {error})"
             ) from error
 
-    def with_pictures(self, pictures: Tensor) -> "Inputs":
-        """The same arguments with other pictures of the same number."""
-        return replace(self, pictures=pictures)
+    def with_images(self, images: Tensor) -> "ModelInputs":
+        """The same arguments with other images of the same number."""
+        return replace(self, images=images)
 
-    def clone(self) -> "Inputs":
+    def clone(self) -> "ModelInputs":
         """Tensors of its own, for a model that changes them in place."""
-        return self._with_own_arguments().with_pictures(self.pictures.clone())
+        return self._with_own_arguments().with_images(self.images.clone())
 
-    def image(self, index: int) -> "Inputs":
+    def image(self, index: int) -> "ModelInputs":
         """The arguments for one image."""
         return self._each(lambda tensor: tensor[index : index + 1])
 
-    def rows(self, indices: Tensor) -> "Inputs":
+    def rows(self, indices: Tensor) -> "ModelInputs":
         """The arguments for images by their numbers (n,), each as often as it is named."""
         return self._each(lambda tensor: tensor[indices])
 
-    def copies(self, count: int) -> "Inputs":
-        """The arguments for copies of one image; the pictures share their memory."""
+    def copies(self, count: int) -> "ModelInputs":
+        """The arguments for copies of one image; the images share their memory."""
 
         def expanded(tensor: Tensor) -> Tensor:
             single = tensor.numel() == 1 and tensor.ndim < 3  # for the image or for all: it is the same for every copy
@@ -85,11 +86,11 @@ class Inputs:
 
         return self._each(expanded)._with_own_arguments()
 
-    def _with_own_arguments(self) -> "Inputs":
+    def _with_own_arguments(self) -> "ModelInputs":
         args, kwargs = map_tensors(torch.clone, (self.args, self.kwargs))
         return replace(self, args=args, kwargs=kwargs)
 
-    def _each(self, change: Any) -> "Inputs":
+    def _each(self, change: Any) -> "ModelInputs":
         batch = len(self)
 
         def per_image(tensor: Tensor) -> Tensor:
@@ -97,20 +98,20 @@ class Inputs:
             return changed
 
         args, kwargs = map_tensors(per_image, (self.args, self.kwargs))
-        return replace(self, pictures=change(self.pictures), args=args, kwargs=kwargs)
+        return replace(self, images=change(self.images), args=args, kwargs=kwargs)
 
 
-def prepare_inputs(given: Any, forward_kwargs: Mapping[str, Any], model: nn.Module, name: str) -> Inputs:
+def prepare_inputs(given: Any, forward_kwargs: Mapping[str, Any], model: nn.Module, name: str) -> ModelInputs:
     """What the user gave, checked, where the model is and cut off from any graph; call it outside of inference mode.
 
     Args:
-        given: the pictures, a tuple of arguments that begins with them, a mapping of named arguments, or None.
+        given: the images, a tuple of arguments that begins with them, a mapping of named arguments, or None.
         forward_kwargs: further named arguments.
         model: what will be called.
         name: of the argument `given`, for messages.
 
     Raises:
-        TypeError: if there are no pictures in it.
+        TypeError: if there are no images in it.
         ValueError: if they are no batch (B, C, *S).
     """
     args: tuple[Any, ...] = ()
@@ -119,29 +120,29 @@ def prepare_inputs(given: Any, forward_kwargs: Mapping[str, Any], model: nn.Modu
         kwargs = {**given, **kwargs}
     elif given is not None:
         args = tuple(given) if isinstance(given, tuple | list) else (given,)
-    key = _key_of_pictures(args, kwargs)
-    pictures = args[0] if isinstance(key, int) else kwargs.get(key)
-    if not isinstance(pictures, Tensor):
+    key = _key_of_images(args, kwargs)
+    images = args[0] if isinstance(key, int) else kwargs.get(key)
+    if not isinstance(images, Tensor):
         by_name = f", and {describe(kwargs)} by name" if kwargs else ""
         found = describe(given) if given is not None else f"nothing{by_name}"
         raise TypeError(
             f"{name} is {found}, expected a torch.Tensor (B, C, H, W), a tuple of arguments that begins with one, or a "
             "dict of named arguments with `pixel_values`"
         )
-    if pictures.ndim < 3 or 0 in pictures.shape:
-        raise ValueError(f"{name} has shape {tuple(pictures.shape)}, expected (B, C, H, W), none of them 0")
-    device = next(chain(model.parameters(), model.buffers()), pictures).device
+    if images.ndim < 3 or 0 in images.shape:
+        raise ValueError(f"{name} has shape {tuple(images.shape)}, expected (B, C, H, W), none of them 0")
+    device = next(chain(model.parameters(), model.buffers()), images).device
     at_hand = partial(map_tensors, partial(_at_hand, device=device))
     args, kwargs = tuple(map(at_hand, args)), {name: at_hand(value) for name, value in kwargs.items()}
     if isinstance(key, int):
-        pictures, args = args[0], (None, *args[1:])
+        images, args = args[0], (None, *args[1:])
     else:
-        pictures = kwargs.pop(key)
-    return Inputs(pictures, args, kwargs, key)
+        images = kwargs.pop(key)
+    return ModelInputs(images, args, kwargs, key)
 
 
-def _key_of_pictures(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | str:
-    """The first argument by position; of named ones pixel_values, or else the only tensor that could be pictures."""
+def _key_of_images(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int | str:
+    """The first argument by position; of named ones pixel_values, or else the only tensor that could be images."""
     if args:
         return 0
     shaped = [name for name, value in kwargs.items() if isinstance(value, Tensor) and value.ndim > 2]

@@ -10,21 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pytorch_grad_cam._engine.forward import Score
 from pytorch_grad_cam._engine.hooks import gradients, hooked, record_outputs
-from pytorch_grad_cam._engine.inputs import Inputs, prepare_inputs
+from pytorch_grad_cam._engine.inputs import ModelInput, ModelInputs, prepare_inputs
 from pytorch_grad_cam._engine.layer_candidates import LayerCandidate, LayerCandidates
 from pytorch_grad_cam._engine.layouts import Layout, Transform, find_transform, first_tensor
 from pytorch_grad_cam._engine.model_state import inference_state, prepare_model
+from pytorch_grad_cam._engine.outputs import class_scores
 from pytorch_grad_cam._engine.pytree import tensors_in
-from pytorch_grad_cam._engine.targets import first_image, materialize, score_outputs
+from pytorch_grad_cam._engine.targets import Targets, TargetsLike, parse_targets, resolve_targets
 
 logger = logging.getLogger(__name__)
 
 
 def list_layers(
     model: nn.Module,
-    input_tensor: Any = None,
-    targets: Any = None,
+    input_tensor: ModelInput | None = None,
+    targets: TargetsLike = None,
     *,
     reshape_transform: Transform | None = None,
     **forward_kwargs: Any,
@@ -50,17 +52,25 @@ def list_layers(
     with inference_state(model), torch.no_grad():
         inputs = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor")
         found = find_candidates(model, inputs, reshape_transform)
-        measured = _with_gradients(model, inputs, found, targets=materialize(targets), needs_scores=False)
+        parsed = parse_targets(targets, len(inputs))
+        first = None if parsed is None else parsed.of_copies(0, 1)
+
+        def score(outputs: Any) -> tuple[Targets | None, Tensor | None]:
+            if first is None and class_scores(outputs, 1) is None:
+                return None, None
+            scored = first or resolve_targets(None, outputs, 1)
+            return scored, scored.scores(outputs)
+
+        measured = _with_gradients(model, inputs, found, score=score)
         return LayerCandidates(measured, found.unclear, found.attentions)
 
 
 def find_target_layer(
     model: nn.Module,
-    inputs: Inputs,
-    targets: Any,
+    inputs: ModelInputs,
+    score: Score,
     reshape_transform: Transform | None,
     *,
-    needs_scores: bool,
     needs_gradients: bool,
     needs_normalized_activations: bool,
 ) -> nn.Module:
@@ -69,9 +79,9 @@ def find_target_layer(
     Args:
         model: the network, in eval mode; to be called under no_grad.
         inputs: what it is called with; the first image is looked at.
-        targets: what is explained, in any spelling, for the whole batch.
+        score: from the outputs for the first image to its targets and scores; without scores, the sum of all
+            outputs is differentiated.
         reshape_transform: of the user.
-        needs_scores: of targets; otherwise, where there are none, the sum of all that the model returned will do.
         needs_gradients: otherwise, where no gradient reaches any layer, one without will do.
         needs_normalized_activations: take `LayerCandidates.last`, otherwise `best`.
 
@@ -79,7 +89,7 @@ def find_target_layer(
         ValueError: if no layer keeps positions, or the method needs gradients and none but zero arrives at any.
     """
     found = find_candidates(model, inputs, reshape_transform)
-    measure = partial(_with_gradients, model, inputs, targets=targets, needs_scores=needs_scores)
+    measure = partial(_with_gradients, model, inputs, score=score)
     ranked = found.ranked or list(found)
     start, count = 0, 4  # few of them, as a rule the first, so that only the end of the network is differentiated
     while start < len(ranked):
@@ -97,13 +107,13 @@ def find_target_layer(
             f"the gradient of the score is zero, or there is none, at every layer of {type(model).__name__} that keeps "
             "positions; check that the weights of its head are not zero, as in some untrained networks, and that "
             "neither the model nor the target detaches, rounds or compares; through quantized layers no gradient "
-            "passes: there take EigenCAM, ScoreCAM or AblationCAM"
+            "passes: there take a method without gradients, such as EigenCAM"
         )
     _log(found, ranked[0], "the last one that keeps positions")
     return ranked[0].layer
 
 
-def find_candidates(model: nn.Module, inputs: Inputs, reshape_transform: Transform | None) -> LayerCandidates:
+def find_candidates(model: nn.Module, inputs: ModelInputs, reshape_transform: Transform | None) -> LayerCandidates:
     """Every layer that keeps positions, from one forward pass with the first image; their gradients are None.
 
     Raises:
@@ -120,14 +130,14 @@ def find_candidates(model: nn.Module, inputs: Inputs, reshape_transform: Transfo
     if not found:
         why = "; ".join(message for _, message in found.unclear[-1:])
         raise ValueError(
-            f"{type(model).__name__} has no layer that keeps positions of the input {tuple(inputs.pictures.shape)}, as "
+            f"{type(model).__name__} has no layer that keeps positions of the input {tuple(inputs.images.shape)}, as "
             "(B, C, H, W), (B, H, W, C) or tokens (B, N, C); for another layout give target_layers and "
             f"reshape_transform{'; ' * bool(why)}{why}"
         )
     return found
 
 
-def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None) -> LayerCandidates:
+def _survey(model: nn.Module, image: ModelInputs, reshape_transform: Transform | None) -> LayerCandidates:
     names = {module: name for name, module in model.named_modules()}
     found: dict[nn.Module, LayerCandidate] = {}
     unclear: list[tuple[int, str]] = []
@@ -143,7 +153,7 @@ def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None
             attentions.pop(attention, None)
             attentions[attention] = _looks_at_windows(layer)
         try:
-            transform = find_transform(output, image.pictures, model, layer, reshape_transform)
+            transform = find_transform(output, image.images, model, layer, reshape_transform)
         except Exception as error:  # the user's transform is for some of the layers, and fails at others as it likes
             if reshape_transform is None:
                 unclear.append((len(found), f"{names[layer]}: {error}"))
@@ -160,12 +170,12 @@ def _survey(model: nn.Module, image: Inputs, reshape_transform: Transform | None
 
 
 def _with_gradients(
-    model: nn.Module, inputs: Inputs, candidates: Sequence[LayerCandidate], *, targets: Any, needs_scores: bool
+    model: nn.Module, inputs: ModelInputs, candidates: Sequence[LayerCandidate], *, score: Score
 ) -> list[LayerCandidate]:
     """The same candidates with the gradients at them, from one forward pass of the first image and one back."""
     with record_outputs([one.layer for one in candidates], differentiable=True) as records, torch.no_grad():
         returned = inputs.image(0).clone().run(model)
-        _, scores = score_outputs(returned, first_image(targets), 1, needed=needs_scores)
+        _, scores = score(returned)
     with torch.enable_grad():
         total = _sum_of_all(returned) if scores is None else scores.sum()
     recorded = [first_tensor(records.outputs.get(one.layer)) for one in candidates]

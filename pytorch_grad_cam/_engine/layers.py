@@ -7,9 +7,11 @@ from typing import Any
 from torch import nn
 
 TargetLayer = nn.Module | str
+"""A module of the model, or its dotted name such as "layer4.-1"."""
+TargetLayers = TargetLayer | Sequence[TargetLayer]
 
 
-def resolve_layers(model: nn.Module, layers: TargetLayer | Sequence[TargetLayer]) -> list[nn.Module]:
+def resolve_layers(model: nn.Module, layers: TargetLayers) -> list[nn.Module]:
     """The modules meant by one target layer or several.
 
     Args:

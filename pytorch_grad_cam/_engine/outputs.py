@@ -10,10 +10,10 @@ from pytorch_grad_cam._engine.describe import describe
 from pytorch_grad_cam._engine.pytree import map_tensors, tensors_in
 
 
-def class_scores(outputs: Any, batch: int) -> Tensor | None:
+def class_scores(outputs: Any, batch: int | None) -> Tensor | None:
     """The scores (B, N) in what a classifier returned: a tensor, `.logits`, an entry of a dict, a member of a tuple."""
     scores = _scores_tensor(outputs)
-    return scores if scores is not None and scores.ndim == 2 and len(scores) == batch else None
+    return scores if scores is not None and scores.ndim == 2 and batch in (None, len(scores)) else None
 
 
 def per_image(outputs: Any, batch: int) -> Tensor | Sequence[Any]:

@@ -54,7 +54,7 @@ def _sign(component: Tensor, x: Tensor, values: Tensor) -> Tensor:
     return torch.where(certain, agreement, component.pow(3).sum(dim=2, keepdim=True))
 
 
-def fuse(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+def mean_of_layers(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     """Mean over layers of the positive part of each map, each in [0, 1] at input size; the result is in [0, 1] again.
 
     Args:
@@ -70,3 +70,40 @@ def fuse(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
     positive = [torch.where(largest < inf, layer_map, 0).relu() for layer_map in layer_maps]
     first, *others = [resize(rescale(layer_map), size) for layer_map in positive]
     return rescale(sum(others, start=first))  # of their mean it would be the same
+
+
+def check_weights(method: str, weights: Tensor, activations: Tensor) -> None:
+    """Check that the channel weights of a method broadcast to activations (B, 1, C, *S).
+
+    Raises:
+        ValueError: if they are not (B, K, C, 1, 1) or (B, K, C, *S).
+    """
+    batch, _, channels, *space = activations.shape
+    fits = (
+        isinstance(weights, Tensor)
+        and weights.ndim == activations.ndim
+        and (weights.shape[0], weights.shape[2]) == (batch, channels)
+        and all(size in (1, positions) for size, positions in zip(weights.shape[3:], space, strict=True))
+    )
+    if not fits:
+        shape = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+        ones = ", 1" * len(space)
+        raise ValueError(
+            f"channel_weights of {method} returned {shape} for activations {tuple(activations.shape)}; expected "
+            f"({batch}, K, {channels}{ones}) or ({batch}, K, {channels}, {', '.join(map(str, space))}); "
+            "keepdim=True keeps reduced axes"
+        )
+
+
+def check_map(method: str, layer_map: Tensor, activations: Tensor) -> None:
+    """Check that a layer's map has the positions of its activations (B, 1, C, *S).
+
+    Raises:
+        ValueError: if it is not (B, K, *S).
+    """
+    batch, _, _, *space = activations.shape
+    if layer_map.ndim != 2 + len(space) or [layer_map.shape[0], *layer_map.shape[2:]] != [batch, *space]:
+        raise ValueError(
+            f"the layer map of {method} is {tuple(layer_map.shape)}; expected ({batch}, K, "
+            f"{', '.join(map(str, space))})"
+        )

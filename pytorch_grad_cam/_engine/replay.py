@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pytorch_grad_cam._engine.hooks import hooked, replace_output
-from pytorch_grad_cam._engine.inputs import Inputs
+from pytorch_grad_cam._engine.inputs import ModelInputs
 from pytorch_grad_cam._engine.model_state import restoring
 from pytorch_grad_cam._engine.pytree import map_tensors
 
@@ -51,7 +51,7 @@ class LayerTail:
         model: the network.
         layer: a module of it that runs in the forward pass; its last call is meant.
         inputs: what to call it with, for one image.
-        tapes: of passes with the image, at least one; the first that can be replayed is taken, else the last.
+        traces: of passes with the image, at least one; the first that can be replayed is taken, else the last.
         score: what to make of the model's output.
         expected: the image's scores (K,).
 
@@ -67,8 +67,8 @@ class LayerTail:
         self,
         model: nn.Module,
         layer: nn.Module,
-        inputs: Inputs,
-        tapes: Iterable[ModuleTrace],
+        inputs: ModelInputs,
+        traces: Iterable[ModuleTrace],
         score: Score,
         expected: Tensor,
     ) -> None:
@@ -76,13 +76,13 @@ class LayerTail:
         self._score = score
         name = type(layer).__name__
         # Two copies show whether a batch is folded into another axis, or is another axis than the first.
-        for tape in tapes:
-            self.output = tape.output
-            self._run: Callable[[Any, int], Any] = partial(_replay, model, layer, inputs, tape)
+        for trace in traces:
+            self.output = trace.output
+            self._run: Callable[[Any, int], Any] = partial(_replay, model, layer, inputs, trace)
             if self._is_exact(2, expected):
                 return
         logger.info(f"replay after {name} is not exact: every change takes a whole forward pass")
-        self._run = partial(_run_all, model, layer, inputs, tape)
+        self._run = partial(_run_all, model, layer, inputs, trace)
         if self._is_exact(2, expected):
             return
         logger.info(f"copies of {name}'s output cannot run at once: every change takes a forward pass of its own")
@@ -126,16 +126,16 @@ def repeat(output: Any, copies: int) -> Any:
     return map_tensors(tile, output)
 
 
-def record(model: nn.Module, layer: nn.Module, inputs: Inputs) -> tuple[Any, ModuleTrace]:
+def record(model: nn.Module, layer: nn.Module, inputs: ModelInputs) -> tuple[Any, ModuleTrace]:
     """What the model returns, and what it does up to the layer."""
-    tape = ModuleTrace()
+    trace = ModuleTrace()
     finished: list[tuple[nn.Module, Any]] = []
     closed = False  # inside a call that will stand for all calls inside it: what they return need not be kept
 
     def call(module: nn.Module, forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         nonlocal closed
         if module is layer:
-            tape.finished[:] = finished
+            trace.finished[:] = finished
         if closed:
             return forward(*args, **kwargs)
         start, closed = len(finished), module is layer or not any(inner is layer for inner in module.modules())
@@ -148,17 +148,19 @@ def record(model: nn.Module, layer: nn.Module, inputs: Inputs) -> tuple[Any, Mod
 
     def keep(module: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() == thread:
-            tape.calls += 1
-            tape.output = map_tensors(torch.clone, output)  # whatever becomes of it afterwards
+            trace.calls += 1
+            trace.output = map_tensors(torch.clone, output)  # whatever becomes of it afterwards
 
     thread = threading.get_ident()
     with hooked([layer], keep), _calls_go_through(call, (m for m in model.modules() if m is not model)):
-        return inputs.run(model), tape
+        return inputs.run(model), trace
 
 
-def _replay(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: ModuleTrace, changed: Any, copies: int) -> Any:
+def _replay(
+    model: nn.Module, layer: nn.Module, inputs: ModelInputs, trace: ModuleTrace, changed: Any, copies: int
+) -> Any:
     queues: dict[nn.Module, list[Any]] = defaultdict(list)
-    for module, recorded in tape.finished:
+    for module, recorded in trace.finished:
         queues[module].append(repeat(recorded, copies))
     queues[layer].append(changed)
     for queue in queues.values():
@@ -180,8 +182,10 @@ def _replay(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: ModuleTrac
     return outputs
 
 
-def _run_all(model: nn.Module, layer: nn.Module, inputs: Inputs, tape: ModuleTrace, changed: Any, copies: int) -> Any:
-    with replace_output(layer, changed, tape.calls):
+def _run_all(
+    model: nn.Module, layer: nn.Module, inputs: ModelInputs, trace: ModuleTrace, changed: Any, copies: int
+) -> Any:
+    with replace_output(layer, changed, trace.calls):
         return inputs.copies(copies).clone().run(model)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from pytorch_grad_cam._engine.batching import copies_per_pass
 from pytorch_grad_cam._engine.describe import describe
 from pytorch_grad_cam._engine.explanation import Explanation
-from pytorch_grad_cam._engine.inputs import Inputs
+from pytorch_grad_cam._engine.inputs import ModelInputs
 from pytorch_grad_cam._engine.pytree import tensors_in
 from pytorch_grad_cam._engine.targets import Targets
 
@@ -19,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 
 def average_over_augmentations(
-    explain: Callable[[Inputs, Any], Explanation],
-    inputs: Inputs,
-    targets: Any,
+    explain: Callable[[ModelInputs, Targets | None], Explanation],
+    inputs: ModelInputs,
+    targets: Targets | None,
     transforms: Iterable[Any] | None = None,
 ) -> Explanation:
     """The explanation of clean images, its maps averaged over augmented copies of them.
@@ -39,7 +39,7 @@ def average_over_augmentations(
     """
     import ttach
 
-    pictures = inputs.pictures
+    pictures = inputs.images
     if pictures.ndim != 4:
         raise ValueError(f"aug_smooth takes pictures (B, C, H, W), and the input is {describe(pictures)}; leave it out")
     if transforms is None:
@@ -62,17 +62,20 @@ def average_over_augmentations(
 
 
 def _maps_of(
-    explain: Callable[[Inputs, Any], Explanation], inputs: Inputs, targets: Targets | None, copies: list[Tensor]
+    explain: Callable[[ModelInputs, Any], Explanation],
+    inputs: ModelInputs,
+    targets: Targets | None,
+    copies: list[Tensor],
 ) -> list[Tensor]:
     """The maps of copies of the batch, explained together where that can be, as a transform may change the size."""
     count, batch = len(copies), len(inputs)
     # What else the model takes may be for all images, and have as many rows as there are copies.
     alone = not tensors_in((inputs.args, inputs.kwargs))
     if count > 1 and alone and len({copy.shape for copy in copies}) == 1:
-        several = inputs.with_pictures(torch.cat(copies))
+        several = inputs.with_images(torch.cat(copies))
         try:
-            explained = explain(several, targets and Targets(targets.rows * count, targets.several))
+            explained = explain(several, targets and Targets(targets.rows * count, targets.has_target_axis))
             return list(explained.maps.split(batch))
         except Exception as error:
             logger.debug("%d copies of a batch cannot run at once: %s", count, error)
-    return [explain(inputs.with_pictures(copy), targets).maps for copy in copies]
+    return [explain(inputs.with_images(copy), targets).maps for copy in copies]

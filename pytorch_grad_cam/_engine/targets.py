@@ -1,6 +1,6 @@
 """Parse targets from any spelling into `Targets`: K callables for each image."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from pytorch_grad_cam.targets import (
 )
 
 Target = Callable[[Any], Tensor]
+"""From the output of one image to a scalar."""
 
 
 TARGETS = (
@@ -35,11 +36,11 @@ class Targets:
 
     Attributes:
         rows: K targets for each of B images.
-        several: K was asked for, by a list of targets for each image; otherwise K is 1.
+        has_target_axis: K was asked for, by a list of targets for each image; otherwise K is 1.
     """
 
     rows: tuple[tuple[Target, ...], ...]
-    several: bool = False
+    has_target_axis: bool = False
 
     def scores(self, outputs: Any) -> Tensor:
         """The scalars (B, K) that the targets make of a model's output for the B images."""
@@ -68,70 +69,75 @@ class Targets:
         return [[target.category for target in row] for row in self.rows]  # type: ignore[attr-defined]
 
 
-def resolve_targets(targets: Any, outputs: Any, batch: int) -> Targets:
-    """Every spelling of a target as B x K callables.
+TargetsLike = (
+    None
+    | int
+    | Target
+    | Targets
+    | Tensor
+    | np.ndarray[Any, Any]
+    | Iterable[int | Target]
+    | Iterable[Iterable[int | Target]]
+)
+"""Every spelling of targets for a batch."""
+
+
+def parse_targets(targets: Any, batch: int) -> Targets | None:
+    """Parse every spelling of a target into B x K callables; None, for the method's default, stays None.
 
     Args:
-        targets: None for the best class of each image; one int or callable for all images; a list, tensor or array of
-            B of them; a list of B lists of K, or a tensor or array of ints (B, K).
-        outputs: what the model returned; None reads the classes from it.
+        targets: one int or callable for all images; a list, tensor or array of B of them; a list of B lists of K, or a
+            tensor or array of ints (B, K).
         batch: B
 
     Raises:
         ValueError: if the number of targets is not the number of images.
-        TypeError: if an entry is neither a class nor a callable, or None is given and the outputs hold no class scores.
+        TypeError: if an entry is neither a class nor a callable.
     """
-    if isinstance(targets, Targets):
+    if targets is None or isinstance(targets, Targets):
         return targets
-    if targets is None:
-        scores = class_scores(outputs, batch)
-        if scores is None:
-            raise TypeError(
-                f"targets is None, which means the best class, but the model returned {describe(outputs)}, expected "
-                "scores (B, N); give targets: one callable for each image that maps its output to a scalar"
-            )
-        targets = scores.argmax(dim=1)
     if isinstance(targets, Tensor | np.ndarray):
         targets = targets.tolist()
     if isinstance(targets, Iterable) and not callable(targets) and not isinstance(targets, str):
-        targets = list(targets)
+        listed: list[Any] = list(targets)
     else:
         return Targets(((_target(targets),),) * batch)
-    if len(targets) != batch:
+    if len(listed) != batch:
         hint = "; for several classes of one image give a list of lists: [[281, 285]]" if batch == 1 else ""
-        raise ValueError(f"{len(targets)} targets for {batch} images, expected one target for each image{hint}")
-    several = [isinstance(row, list | tuple | Tensor | np.ndarray) and np.ndim(row) > 0 for row in targets]
-    if not any(several):
-        return Targets(tuple((_target(target),) for target in targets))
-    if not all(several) or len({len(row) for row in targets}) != 1 or not len(targets[0]):
-        counts = [len(row) if listed else 1 for row, listed in zip(targets, several, strict=True)]
+        raise ValueError(f"{len(listed)} targets for {batch} images, expected one target for each image{hint}")
+    is_list = [isinstance(row, list | tuple | Tensor | np.ndarray) and np.ndim(row) > 0 for row in listed]
+    if not any(is_list):
+        return Targets(tuple((_target(target),) for target in listed))
+    if not all(is_list) or len({len(row) for row in listed}) != 1 or not len(listed[0]):
+        counts = [len(row) if several else 1 for row, several in zip(listed, is_list, strict=True)]
         raise ValueError(f"targets are {counts} for {batch} images, expected lists of one length, at least 1")
-    return Targets(tuple(tuple(_target(target) for target in row) for row in targets), several=True)
+    return Targets(tuple(tuple(_target(target) for target in row) for row in listed), has_target_axis=True)
 
 
-def score_outputs(outputs: Any, targets: Any, batch: int, *, needed: bool) -> tuple[Targets | None, Tensor | None]:
-    """The targets that are meant, and their scores (B, K); where none are given or found, None if they are not needed.
+def best_class(outputs: Any, batch: int | None = None) -> Tensor:
+    """Find the best class of each image, (B,).
 
-    Takes and raises what `resolve_targets` does.
+    Args:
+        outputs: what the model returned for B images.
+        batch: B; None takes the number of rows.
+
+    Raises:
+        TypeError: if the outputs hold no scores (B, N).
     """
-    if targets is None and not needed and class_scores(outputs, batch) is None:
-        return None, None
-    resolved = resolve_targets(targets, outputs, batch)
-    return resolved, resolved.scores(outputs)
+    scores = class_scores(outputs, batch)
+    if scores is None:
+        raise TypeError(
+            f"targets is None, which means the best class, but the model returned {describe(outputs)}, expected "
+            "scores (B, N); give targets: one callable for each image that maps its output to a scalar"
+        )
+    return scores.argmax(dim=1)
 
 
-def materialize(targets: Any) -> Any:
-    """Targets in any spelling; those of an iterable that is no sequence, such as a generator, as a list."""
-    at_hand = isinstance(targets, Sequence | Tensor | np.ndarray | Targets) or callable(targets)
-    return targets if at_hand or not isinstance(targets, Iterable) else list(targets)
-
-
-def first_image(targets: Any) -> Any:
-    """The targets of the first image of a batch, in any spelling, as a batch of one."""
-    if isinstance(targets, Targets):
-        return targets.of_copies(0, 1)
-    several = isinstance(targets, Sequence) or (isinstance(targets, Tensor | np.ndarray) and targets.ndim > 0)
-    return targets[:1] if several and not isinstance(targets, str) else targets
+def resolve_targets(targets: TargetsLike, outputs: Any, batch: int) -> Targets:
+    """Parse targets as `parse_targets` does; None is the best class of each image."""
+    parsed = parse_targets(best_class(outputs, batch) if targets is None else targets, batch)
+    assert parsed is not None
+    return parsed
 
 
 def _target(target: Any) -> Target:

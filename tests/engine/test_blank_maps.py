@@ -12,7 +12,7 @@ from pytorch_grad_cam import METHODS, BlankMapWarning
 from tests.helpers.tiny_networks import ConvNet, GapNet
 
 methods = pytest.mark.parametrize("method", METHODS)
-with_gradients = pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.uses_gradients])
+with_gradients = pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.derivatives])
 
 
 def explain(method, model, layers, *arguments, **options):

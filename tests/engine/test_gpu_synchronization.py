@@ -35,7 +35,7 @@ def test_what_waits_is_counted():
     assert waits.count == 3
 
 
-@pytest.mark.parametrize("method", [method for method in METHODS.values() if method.uses_gradients])
+@pytest.mark.parametrize("method", [method for method in METHODS.values() if method.derivatives])
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("several", [False, True], ids=["one class", "classes"])
 def test_a_gradient_method_asks_for_no_value_on_the_way(network, method, several):

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytorch_grad_cam import METHODS, GradCAM, GradCAMPlusPlus, XGradCAM
-from pytorch_grad_cam._engine.reductions import first_component, fuse
+from pytorch_grad_cam._engine.reductions import first_component
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from tests.helpers import oracles
 from tests.helpers.tiny_networks import NAMES, ConvNet, GapNet, make
@@ -250,7 +250,7 @@ def test_layers_are_fused_by_the_mean_of_their_maps_each_rescaled_and_then_resiz
     # The first to (0, 0, 0.5, 1); the second to (1, 0), enlarged to (1, 0.75, 0.25, 0); their mean to [0, 1].
     mean = torch.tensor([0.5, 0.375, 0.375, 0.5])
     expected = (mean - 0.375) / 0.125
-    assert torch.allclose(fuse(maps, (1, 4)).flatten(), expected)
+    assert torch.allclose(mean_of_layers(maps, (1, 4)).flatten(), expected)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e30])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import pytorch_grad_cam
-from pytorch_grad_cam._engine.reductions import fuse
+from pytorch_grad_cam._engine.reductions import mean_of_layers
 from tests.helpers import peer_maps
 from tests.helpers.peer_process import install_peer, run_peer
 
@@ -36,7 +36,7 @@ def test_maps_are_those_of_the_peer(peer, name):
     assert (explanation.scores > 0).all()
     found = [explanation.maps]
     if "Eigen" in case.method or "eigen_smooth" in case.options:  # the peer leaves the sign of a component to chance
-        found.append(fuse([-layer_map for layer_map in explanation.layer_maps], images.shape[2:]))
+        found.append(mean_of_layers([-layer_map for layer_map in explanation.layer_maps], images.shape[2:]))
     assert peer[name].std() > 0.05, "there is something to compare"
     # Of each image the better sign, of those the worst image.
     off = np.min([abs(maps[:, 0].numpy() - peer[name]).max(axis=(1, 2)) for maps in found], axis=0).max()

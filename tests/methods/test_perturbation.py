@@ -102,7 +102,7 @@ def test_ablation_of_a_channel_that_is_zero_anyway_costs_nothing(images):
 
 def test_ablation_value_is_an_argument(images):
     network = dead_and_flat()
-    weights = AblationCAM(network, network.features, silence=3.0).explain(images).weights[0].flatten(1)
+    weights = AblationCAM(network, network.features, ablated_value=3.0).explain(images).weights[0].flatten(1)
     assert (weights[:, 2] == 0).all()
     assert (weights[:, 0] != 0).all()
 
@@ -316,7 +316,7 @@ def test_where_memory_runs_out_no_large_buffer_stays(model, images):
     large = []
 
     def fail():
-        with copies.silenced(torch.arange(5)) as changed:
+        with copies.ablated(torch.arange(5)) as changed:
             large.append(weakref.ref(changed.untyped_storage()))
             raise torch.OutOfMemoryError("full")
 
@@ -324,7 +324,7 @@ def test_where_memory_runs_out_no_large_buffer_stays(model, images):
         fail()
     gc.collect()
     assert large[0]() is None
-    with copies.silenced(torch.arange(2)) as changed:
+    with copies.ablated(torch.arange(2)) as changed:
         assert changed.untyped_storage().nbytes() == 2 * output.nbytes
         assert torch.equal(changed[1, 0], output[0, 0])
         assert not changed[1, 1].any()

@@ -31,7 +31,7 @@ SMALL = [
 @pytest.mark.parametrize(("library", "name"), SMALL)
 def test_some_small_networks(library, name):
     model, evidence = explain_and_check(library, name)
-    given = {"pixel_values" if library == "transformers" else "input_tensor": evidence.inputs}
+    given = {"pixel_values" if library == "transformers" else "input_tensor": evidence.forward.inputs.images}
     assert list_layers(model, **given).best.layer is evidence.layer
 
 
@@ -49,8 +49,8 @@ def rows():
 @pytest.mark.parametrize(("library", "family", "name"), FAMILIES)
 def test_every_family(library, family, name, rows):
     model, evidence = explain_and_check(library, name)
-    layout = find_layout(first_tensor(evidence.output), evidence.inputs, model, evidence.layer)
-    size, grid = ("{} x {}".format(*shape) for shape in (evidence.inputs.shape[2:], layout.grid))
+    layout = find_layout(first_tensor(evidence.output), evidence.forward.inputs.images, model, evidence.layer)
+    size, grid = ("{} x {}".format(*shape) for shape in (evidence.forward.inputs.images.shape[2:], layout.grid))
     cells = library, family, name, size, f"`{layer_name(model, evidence.layer)}`", str(layout), grid
     rows[library, family, name] = f"| {' | '.join(cells)} |"
 
