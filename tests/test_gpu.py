@@ -12,6 +12,7 @@ from pytorch_grad_cam import METHODS, EigenGradCAM, GradCAM, GuidedBackpropReLUM
 from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
 from pytorch_grad_cam.demo.scenes import HELD_OUT, make_scene
 from pytorch_grad_cam.metrics import deletion, road_combined
+from pytorch_grad_cam.perturbation_cam import PerturbationCAM
 
 DEVICE = "cuda"
 
@@ -42,7 +43,7 @@ def scenes(count=2):
 
 
 def options(method):
-    return {"channels": 40} if method.runs_again else {}
+    return {"channels": 40} if issubclass(method, PerturbationCAM) else {}
 
 
 @networks
@@ -88,7 +89,7 @@ def waits(call):
 
 
 # EigenGradCAM's eigenvectors come from a library that waits.
-@pytest.mark.parametrize("method", [m for m in METHODS.values() if m.uses_gradients and m is not EigenGradCAM])
+@pytest.mark.parametrize("method", [m for m in METHODS.values() if m.derivatives and m is not EigenGradCAM])
 @pytest.mark.parametrize("network", ["shufflenet", "swin"])
 @pytest.mark.parametrize("several", [False, True], ids=["one class", "classes"])
 def test_a_gradient_method_waits_once(network, method, several):

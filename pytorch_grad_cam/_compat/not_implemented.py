@@ -26,8 +26,21 @@ RefineCAM = _not_here("RefineCAM")
 SegEigenCAM = _not_here("SegEigenCAM")
 ShapleyCAM = _not_here("ShapleyCAM")
 
-_FACTORISE = "EigenCAM(model, target_layers).explain(images).evidence holds activations to factorise"
-DeepFeatureFactorization = _not_here("DeepFeatureFactorization", _FACTORISE)
-run_dff_on_image = _not_here("run_dff_on_image", _FACTORISE)
+_FACTORIZE = "EigenCAM(model, target_layers).explain(images).evidence holds activations to factorize"
+DeepFeatureFactorization = _not_here("DeepFeatureFactorization", _FACTORIZE)
+run_dff_on_image = _not_here("run_dff_on_image", _FACTORIZE)
 show_factorization_on_image = _not_here("show_factorization_on_image", "show_cam_on_image shows one map")
 create_labels_legend = _not_here("create_labels_legend", "show_cam_on_image shows one map")
+
+dff = _not_here("dff", _FACTORIZE)
+sliding_window = _not_here("sliding_window")
+window_starts = _not_here("window_starts")
+ARCC = _not_here("ARCC")
+Coherency = _not_here("Coherency")
+Complexity = _not_here("Complexity")
+batch_pearson_coherency = _not_here("batch_pearson_coherency")
+FinerWeightedTarget = _not_here("FinerWeightedTarget")
+get_2d_projection_kernel = _not_here("get_2d_projection_kernel", "get_2d_projection has no kernel")
+get_2d_projection_with_sign_correction = _not_here(
+    "get_2d_projection_with_sign_correction", "the sign of get_2d_projection is fixed"
+)

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from pytorch_grad_cam._engine.arguments import either
 from pytorch_grad_cam._engine.explanation import ForwardPass, LayerEvidence
+from pytorch_grad_cam._engine.maps import resize
 from pytorch_grad_cam._engine.model_state import inference_state
 from pytorch_grad_cam._engine.reductions import first_component
 from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
-from pytorch_grad_cam.utils.image import scale_cam_image
 
 if TYPE_CHECKING:
     from pytorch_grad_cam.base_cam import BaseCAM
@@ -122,7 +122,7 @@ class LegacySubclasses:
         for layer, activation, gradient in zip(layers, hooks.activations, gradients, strict=True):
             arrays = activation.detach().numpy(), None if gradient is None else gradient.detach().numpy()
             image = self.get_cam_image(input_tensor, layer, targets, *arrays, eigen_smooth)
-            maps.append(scale_cam_image(np.maximum(image, 0), size)[:, None])
+            maps.append(_scaled(np.maximum(image, 0), size)[:, None])
         return maps
 
     def get_cam_image(
@@ -178,7 +178,7 @@ class LegacySubclasses:
     def aggregate_multi_layers(self, cam_per_target_layer: Sequence[Array]) -> Array:
         """Average the maps (B, 1, *S_in) of the layers to (B, *S_in) in [0, 1]."""
         together = np.maximum(np.concatenate(cam_per_target_layer, axis=1), 0)
-        return scale_cam_image(together.mean(axis=1))
+        return _scaled(together.mean(axis=1))
 
     def forward_augmentation_smoothing(self, input_tensor: Tensor, targets: Any, eigen_smooth: bool = False) -> Array:
         """Average the maps of augmented copies, (B, *S_in)."""
@@ -192,6 +192,17 @@ class LegacySubclasses:
             image_map = self.forward(transform.augment_image(input_tensor), targets, eigen_smooth)
             maps.append(transform.deaugment_mask(torch.from_numpy(image_map[:, None]))[:, 0].numpy())
         return cast(Array, np.float32(np.mean(maps, axis=0)))
+
+
+def _scaled(maps: Array, size: Sequence[int] | None = None) -> Array:
+    """Rescale maps (B, *S) to [0, 1] with the epsilon of grad-cam 1.x, then resize them to size, last axis first."""
+    tensor = torch.as_tensor(np.asarray(maps, dtype=np.float32))
+    space = tuple(range(1, tensor.ndim))
+    tensor = tensor - tensor.amin(space, keepdim=True)
+    tensor = tensor / (1e-7 + tensor.amax(space, keepdim=True))
+    if size is not None:
+        tensor = resize(tensor.unsqueeze(1), tuple(reversed(size)))[:, 0]
+    return tensor.numpy()
 
 
 _POINTS = (

@@ -52,7 +52,9 @@ def legacy_positional(
     """
     names = ["use_cuda", *order] if values and isinstance(values[0], bool) else list(order)
     if len(values) > len(names):
-        raise TypeError(f"{name} takes model, target_layers, {', '.join(names)} by position, got {len(values) + 2}")
+        raise TypeError(
+            f"{name} takes model, target_layers, {', '.join(names)} by position, in this order, got {len(values) + 2}"
+        )
     named = dict(zip(names, values, strict=False))
     for argument, value in named.items():
         if value is not None and options.get(argument) not in (None, False):

@@ -68,32 +68,40 @@ class AblatedCopies:
 def _positions_of_channels(leaves: list[Any], structure: Any, transform: Callable[[Any], Tensor]) -> tuple[int, Tensor]:
     """Find the tensor of an output that holds the activations, and each channel's positions in it, (C, P).
 
-    An index tensor goes through the transform in place of each tensor. Where the transform only moves values, the
-    indices that come out say where each value came from; that is proved on the values themselves.
+    The channels' numbers are pulled back through the transform, as gradients are. An index tensor sent forwards would
+    be shorter, but refuses transforms that pool or resize positions.
     """
-    activations = transform(tree_unflatten(leaves, structure))
-    for number, leaf in enumerate(leaves):
-        if not _is_real(leaf):
-            continue
-        indices = torch.arange(leaf.numel(), dtype=torch.float64, device=leaf.device).view_as(leaf)
-        try:
-            moved = transform(tree_unflatten([*leaves[:number], indices, *leaves[number + 1 :]], structure))
-        except Exception:  # a transform of the user's own may join this tensor with others of another dtype
-            continue
-        positions = moved.flatten(2)[0].long()
-        inside = moved.dtype == torch.float64 and bool(((positions >= 0) & (positions < leaf.numel())).all())
-        values = leaf.flatten()[positions].to(activations.dtype) if inside else None
-        if values is None or not torch.equal(values, activations.flatten(2)[0]):
-            continue
-        channels = torch.arange(len(positions), device=leaf.device).unsqueeze(1).expand_as(positions)
-        channel_of = torch.zeros(leaf.numel(), dtype=torch.long, device=leaf.device)
-        channel_of[positions] = channels
-        if torch.equal(channel_of[positions], channels):  # no value belongs to two channels
-            return number, positions
-    raise ValueError(
-        "reshape_transform computes new values or mixes tensors; to ablate one channel AblationCAM needs a transform "
-        "that only picks and moves the values of one tensor"
-    )
+    with torch.enable_grad():
+        inputs = [leaf.detach().float().clone().requires_grad_() if _is_real(leaf) else leaf for leaf in leaves]
+        activations = transform(tree_unflatten(inputs, structure))
+    if not activations.requires_grad:
+        raise ValueError("reshape_transform detaches its input; expected one that only picks and moves values")
+    sources = [index for index, leaf in enumerate(leaves) if _is_real(leaf)]
+    count = activations.shape[1]
+    numbers = torch.arange(1.0, count + 1, device=activations.device, dtype=activations.dtype)
+    numbers = numbers.view(-1, *[1] * (activations.ndim - 2)).expand_as(activations)
+
+    def pull_back(values: Tensor) -> list[Tensor | None]:
+        tensors = [inputs[source] for source in sources]
+        return list(torch.autograd.grad(activations, tensors, values, retain_graph=True, allow_unused=True))
+
+    pairs = zip(sources, pull_back(numbers), pull_back(torch.ones_like(activations)), strict=True)
+    reached = [
+        (source, numbered, ones) for source, numbered, ones in pairs if numbered is not None and ones is not None
+    ]
+    index, numbered, ones = reached[0]
+    number = torch.where(ones == 0, 0, numbered / ones).flatten()
+    order = number.argsort(stable=True)[(number == 0).sum() :]
+    one_channel_each = len(order) and not len(order) % count
+    if one_channel_each:
+        distance = number[order].view(count, -1) - numbers.flatten(2)[0, :, :1]
+        one_channel_each = bool(distance.abs().max() <= 1e-3)
+    if len(reached) > 1 or not one_channel_each:
+        raise ValueError(
+            "reshape_transform mixes channels or tensors; to ablate one channel AblationCAM needs a transform that "
+            "keeps each value of one tensor in one channel"
+        )
+    return index, order.view(count, -1)
 
 
 def _dequantized(leaf: Any) -> Any:

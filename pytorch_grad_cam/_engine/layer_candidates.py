@@ -111,7 +111,7 @@ class LayerCandidates(list[LayerCandidate]):
             gradient = "none" if one.gradient is None else f"{one.gradient:.3g}"
             chosen = "<- taken if none is given" if one is best else ""
             if last is not best and one in (best, last):
-                chosen = "<- taken if none is given" + ", by methods that need normalized activations" * (one is last)
+                chosen = "<- taken if none is given" + " and needs_normalized_activations" * (one is last)
             rows.append((one.name, type(one.layer).__name__, str(one.shape), one.layout, gradient, chosen))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)

@@ -1,4 +1,4 @@
-"""What explaining one picture and explaining many begin with: the network, the device, where to write."""
+"""Steps shared by a single image and a folder: choose the network and the device, check the output folder."""
 
 import argparse
 import os
@@ -14,23 +14,23 @@ from pytorch_grad_cam.cli.networks import DownloadError, Network, load_network
 
 
 class UsageError(ValueError):
-    """Something that was asked for and cannot be done; the message is for the user."""
+    """Error for a request that cannot be fulfilled; the message is shown to the user."""
 
 
-def as_lines(said: Sequence[tuple[str, str]]) -> str:
-    """What was done, a line for each thing, its name first."""
-    return "\n".join(f"{name:8} {value}" for name, value in said)
+def as_lines(facts: Sequence[tuple[str, str]]) -> str:
+    """Format (name, value) pairs, one per line."""
+    return "\n".join(f"{name:8} {value}" for name, value in facts)
 
 
 def network_line(network: Network, options: argparse.Namespace) -> str:
-    """The network, and where its weights are from."""
+    """Name the network and the source of its weights."""
     weights = {None: "", "random": ", random weights"}.get(options.weights, f", weights of {options.weights}")
     return network.name + weights
 
 
 @contextmanager
 def errors_for_the_user() -> Iterator[None]:
-    """What the library refuses in the block is a UsageError."""
+    """Context manager: turn an error of the library into a UsageError."""
     try:
         yield
     except (TypeError, ValueError, IndexError, RuntimeError) as error:
@@ -38,7 +38,7 @@ def errors_for_the_user() -> Iterator[None]:
 
 
 def _origin(error: Exception) -> str:
-    """Where an error comes from that is not this library's own: it may be a bug and not the user's doing."""
+    """Describe the source line of an error from outside this package: it may be a bug of other code."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     if Path(__file__).parents[1] in Path(frame.filename).parents:
         return ""
@@ -46,16 +46,25 @@ def _origin(error: Exception) -> str:
 
 
 def check_writable(directory: Path) -> None:
-    """Find out before the work is done; the folder itself is made after it."""
+    """Raise UsageError if `directory` cannot be created or written to; creates nothing."""
     existing = next(path for path in (directory, *directory.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
-        raise UsageError(f"cannot write to {str(directory)!r}: {str(existing)!r} is no folder")
+        raise UsageError(f"cannot write to {str(directory)!r}: {str(existing)!r} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UsageError(f"cannot write to {str(directory)!r}: no permission to write in {str(existing)!r}")
 
 
 def choose_network(options: argparse.Namespace, prog: str, *, or_demo: bool = True) -> Network:
-    """The network that is asked for; or the bundled one where that which is taken for photographs cannot be had."""
+    """Load the network of `--model`; without it, "demo" for the bundled scene and ResNet-50 for other images.
+
+    Args:
+        options: parsed options: `image_path`, `model` and `weights`.
+        prog: program name, for warnings.
+        or_demo: if the weights of ResNet-50 cannot be downloaded, warn and load the bundled network.
+
+    Raises:
+        UsageError, NetworkError: if the network or its weights cannot be loaded.
+    """
     try:
         default = "demo" if options.image_path is None else "resnet50"
         return load_network(default if options.model is None else options.model, options.weights)
@@ -65,13 +74,17 @@ def choose_network(options: argparse.Namespace, prog: str, *, or_demo: bool = Tr
             raise
         if not or_demo:
             raise UsageError(f"{error}; {advice}") from error
-        warning = f"{prog}: warning: {error}; using the bundled network of pictograms instead; {advice}"
+        warning = f"{prog}: warning: {error}; using the bundled network of pictograms; {advice}"
         print(" ".join(warning.split()), file=sys.stderr)
         return load_network("demo")
 
 
 def choose_device(text: str | None) -> torch.device:
-    """The device of a name; None is the CPU."""
+    """Return the torch device of a name such as "cuda:1"; None is the CPU.
+
+    Raises:
+        UsageError: if the name is unknown or the device is not available.
+    """
     try:
         device = torch.device("cpu" if text is None else text)
     except RuntimeError:
@@ -80,5 +93,5 @@ def choose_device(text: str | None) -> torch.device:
         raise UsageError(f"no device {text!r}, expected cpu, cuda, cuda:1 or mps")
     count = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[device.type]
     if (device.index or 0) >= count:
-        raise UsageError(f"device {text!r} is not available: PyTorch finds {count} of {device.type}")
+        raise UsageError(f"device {text!r} is not available: PyTorch finds {count} {device.type} devices")
     return device

@@ -1,4 +1,4 @@
-"""Networks by name for the command line: the bundled one, torchvision's classifiers, timm's."""
+"""Load networks by name: the bundled one, classifiers of torchvision and of timm."""
 
 import contextlib
 import difflib
@@ -27,21 +27,23 @@ from pytorch_grad_cam.cli.checkpoints import NetworkError, read_state_dict
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-TIMEOUT = 10  # seconds without a byte from the network
+TIMEOUT = 10  # seconds without data from the server
 
 
 class DownloadError(NetworkError):
-    """Pretrained weights that could not be downloaded."""
+    """Error for pretrained weights that could not be downloaded."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """How a picture becomes the input of a network.
+    """Preprocessing of an image: resize, center crop, normalize.
 
-    resize: of the shorter side, or (height, width) where the proportions are not kept
-    crop:   (height, width) of the centre that the network sees
-    mean, std: one value per channel, in units of [0, 1]
-    interpolation: as Pillow and torchvision name it, "bilinear"
+    Attributes:
+        resize: length of the shorter side in pixels, or (height, width) to ignore the aspect ratio.
+        crop: (height, width) of the center crop in pixels.
+        mean: mean of each channel, for pixels in [0, 1].
+        std: standard deviation of each channel, for pixels in [0, 1].
+        interpolation: value of torchvision's InterpolationMode, such as "bilinear".
     """
 
     resize: int | tuple[int, int]
@@ -51,7 +53,7 @@ class Preset:
     interpolation: str = "bilinear"
 
     def to_input(self, image: "Image") -> Tensor:
-        """An RGB picture as input (1, 3, H, W) float32."""
+        """Preprocess an RGB image (PIL) to an input (1, 3, H, W), float32."""
         from torchvision.transforms import InterpolationMode, functional
 
         size = [self.resize] if isinstance(self.resize, int) else list(self.resize)
@@ -61,13 +63,20 @@ class Preset:
         return inputs.unsqueeze(0)
 
     def to_rgb(self, inputs: Tensor) -> NDArray[np.float32]:
-        """An input (1, 3, H, W) as the picture it shows: (H, W, 3) float32 in [0, 1]."""
+        """Undo the normalization of an input (1, 3, H, W): return RGB (H, W, 3), float32 in [0, 1]."""
         pixels = inputs[0].cpu().movedim(0, -1) * torch.tensor(self.std) + torch.tensor(self.mean)
         return pixels.clamp(0, 1).numpy()
 
     def crop_box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """What the network sees of a picture (width, height): (x0, y0, x1, y1) in its pixels, x1 and y1 exclusive."""
-        # Axis by axis, x first: the side as resized, and in it the offset and length of the crop.
+        """Return the part of an image that the network sees.
+
+        Args:
+            size: (width, height) of the image in pixels.
+
+        Returns:
+            (x0, y0, x1, y1) in pixels of the image, x1 and y1 exclusive
+        """
+        # Per axis, x first: map the crop from the resized image back to the original.
         resized = self.resize
         if isinstance(resized, int):
             resized = (resized * size[1] // min(size), resized * size[0] // min(size))
@@ -75,7 +84,7 @@ class Preset:
         for whole, side, crop in zip(size, resized[::-1], self.crop[::-1], strict=True):
             start = round((side - crop) / 2)
             first, last = (round(min(max(edge / side, 0), 1) * whole) for edge in (start, start + crop))
-            first = min(first, whole - 1)  # of a narrow picture it saw less than one pixel
+            first = min(first, whole - 1)  # the crop of a narrow image may be less than one pixel
             spans.append((first, max(last, first + 1)))
         (x0, x1), (y0, y1) = spans
         return x0, y0, x1, y1
@@ -83,12 +92,13 @@ class Preset:
 
 @dataclass(frozen=True)
 class Network:
-    """A classifier and what is needed to use it.
+    """Classifier with its class names and preprocessing.
 
-    model:   in eval mode, on the CPU
-    name:    for people
-    classes: the name of each output
-    preset:  how to prepare a picture
+    Attributes:
+        model: classifier in eval mode, on the CPU.
+        name: display name.
+        classes: name of each output.
+        preset: preprocessing of its images.
     """
 
     model: nn.Module
@@ -97,10 +107,13 @@ class Network:
     preset: Preset
 
     def class_index(self, text: str) -> int:
-        """The class that a user means by its index or its name, in any case.
+        """Return the index of a class.
+
+        Args:
+            text: class index, or class name in upper or lower case.
 
         Raises:
-            NetworkError: if there is none, or several classes have that name.
+            NetworkError: if no class, or more than one, has that name.
         """
         count = len(self.classes)
         if re.fullmatch(r"-?\d+", text):
@@ -108,27 +121,30 @@ class Network:
                 return int(text)
             raise NetworkError(f"no class {text}: {self.name} has {count} classes, 0 to {count - 1}")
         names = [name.casefold() for name in self.classes]
-        found = [index for index, name in enumerate(names) if name == text.casefold()]
-        if len(found) > 1:
-            raise NetworkError(f"{len(found)} classes are named {text!r}: give one of the indices {_listed(found)}")
-        if not found:
+        matches = [index for index, name in enumerate(names) if name == text.casefold()]
+        if len(matches) > 1:
+            raise NetworkError(f"{len(matches)} classes are named {text!r}: give one of the indices {_listed(matches)}")
+        if not matches:
             close = [self.classes[names.index(name)] for name in _close(text.casefold(), names)]
             raise NetworkError(f"{self.name} has no class {text!r}; close names: {_listed(close)}")
-        return found[0]
+        return matches[0]
 
 
 def load_network(name: str, weights: str | None = None) -> Network:
-    """A network by its name on the command line.
+    """Load a network by name.
 
     Args:
         name: "demo", the name of a torchvision classifier, or "timm/NAME".
-        weights: None for the pretrained ones, "random", or the path of a state dict.
+        weights: None for pretrained weights, "random", or the path of a state dict.
+
+    Returns:
+        the network in eval mode, on the CPU
 
     Raises:
         DownloadError: if pretrained weights cannot be downloaded.
-        NetworkError: if there is no such network, or the weights do not fit it.
+        NetworkError: if the name is unknown, or the weights do not fit the network.
     """
-    # Random weights are to be the same ones in each run.
+    # Seeded: random weights are the same in every run.
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(0)
@@ -144,11 +160,19 @@ def _demo(weights: str | None) -> Network:
 
     def build(num_classes: int = len(scenes.CLASSES)) -> nn.Module:
         if num_classes != len(scenes.CLASSES):
-            raise NetworkError(f"{weights!r} has {num_classes} classes, the bundled network {len(scenes.CLASSES)}")
+            raise NetworkError(
+                f"{weights!r} has {num_classes} classes, expected the {len(scenes.CLASSES)} of the bundled network"
+            )
         return network.build_network()
 
     preset = Preset(scenes.SIZE, (scenes.SIZE, scenes.SIZE), network.MEAN, network.STD)
-    model = network.load_network() if weights is None else _with_weights(build, weights, len(scenes.CLASSES))[0]
+    if weights is None:
+        try:
+            model = network.load_demo_network()
+        except (FileNotFoundError, ValueError) as error:
+            raise NetworkError(str(error)) from error
+    else:
+        model = _with_weights(build, weights, len(scenes.CLASSES))[0]
     return Network(model.eval(), "the bundled network of pictograms", scenes.CLASSES, preset)
 
 
@@ -170,7 +194,7 @@ def _torchvision(name: str, weights: str | None) -> Network:
     def build(**options: Any) -> nn.Module:
         if name.startswith("vit_"):
             options["image_size"] = crop
-        elif name in ("googlenet", "inception_v3"):  # as torchvision builds them for its own weights
+        elif name in ("googlenet", "inception_v3"):  # as torchvision builds them for its weights
             options["transform_input"] = True
         return models.get_model(name, weights=None, **options)  # type: ignore[no-any-return]
 
@@ -188,7 +212,7 @@ def _timm(name: str, weights: str | None) -> Network:
     try:
         timm = importlib.import_module("timm")
     except ImportError:
-        raise NetworkError(f"timm/{name} needs timm, which is not installed: pip install timm") from None
+        raise NetworkError(f"timm/{name} needs the package timm: pip install timm") from None
     try:
         published = timm.get_pretrained_cfg(name)
     except RuntimeError as error:  # an unknown tag after the name
@@ -201,7 +225,7 @@ def _timm(name: str, weights: str | None) -> Network:
 
     if weights is None:
         if not timm.is_model_pretrained(name):
-            raise NetworkError(f"timm has no pretrained weights of {name}; give --weights FILE or --weights random")
+            raise NetworkError(f"timm has no pretrained weights of {name}; use --weights FILE or --weights random")
         with _downloading(f"timm/{name}", _hub_unless_cached(published)):
             model = build(pretrained=True)
         count = published.num_classes
@@ -211,7 +235,7 @@ def _timm(name: str, weights: str | None) -> Network:
     height, width = config["input_size"][1:]
     squash = config["crop_mode"] == "squash"
     if not squash and (config["crop_mode"] != "center" or height != width):
-        raise NetworkError(f"timm/{name} pads its pictures or crops them to no square, which is not supported here")
+        raise NetworkError(f"timm/{name} pads its images or crops them to a rectangle, which is not supported")
     scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
     resize = scaled if squash else scaled[0]
     preset = Preset(resize, (height, width), config["mean"], config["std"], config["interpolation"])
@@ -219,6 +243,7 @@ def _timm(name: str, weights: str | None) -> Network:
 
 
 def _hub_unless_cached(published: Any) -> str | None:
+    """Return the URL of the server of timm's weights, or None if they are cached."""
     import huggingface_hub
 
     if not published.hf_hub_id:
@@ -230,54 +255,65 @@ def _hub_unless_cached(published: Any) -> str | None:
 
 @contextlib.contextmanager
 def _downloading(name: str, url: str | None) -> Iterator[None]:
-    """Whatever keeps pretrained weights from arriving is a DownloadError; what the libraries say is no output.
+    """Context manager: turn a failed download into a DownloadError; redirect the libraries' output to stderr.
 
-    The url is asked for before the libraries, which announce a download, or try for a minute, whether it works or not.
+    Args:
+        name: network, for the message.
+        url: server to try first; None if the weights are cached.
     """
+    # torch.hub sets no timeout, so a silent server would block forever; only the global default reaches its sockets.
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:
+        # Try the URL first: offline, torch.hub would announce a download, and the Hugging Face hub would retry for 50
+        # seconds with 12 lines on stderr, instead of one line at once.
         if url is not None:
             urlopen(url).close()
         with contextlib.redirect_stdout(sys.stderr):
             yield
-    # A RuntimeError is a file that arrived, or lay in the cache, damaged.
+    # RuntimeError, EOFError and UnpicklingError: the file is damaged.
     except (OSError, HTTPException, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        where = f" from {url}" if url else ""
-        raise DownloadError(f"cannot load the pretrained weights of {name}{where}: {error}") from error
+        source = f" from {url}" if url else ""
+        raise DownloadError(f"cannot load the pretrained weights of {name}{source}: {error}") from error
     finally:
         socket.setdefaulttimeout(before)
 
 
 def _with_weights(build: Callable[..., nn.Module], weights: str, count: int) -> tuple[nn.Module, int]:
-    """A model with random weights, or those of a file, and how many classes it tells apart.
+    """Build a model with random weights or those of a file.
 
-    build makes one of `count` classes, or of num_classes.
+    Args:
+        build: makes a model of `count` classes; the keyword `num_classes` sets another number.
+        weights: "random", or the path of a state dict.
+        count: default number of classes.
+
+    Returns:
+        the model and its number of classes
     """
     model = build()
     if weights == "random":
         for module in model.modules():
-            if isinstance(module, nn.Linear) and not module.weight.any():  # so starts the head of torchvision's ViT
+            if isinstance(module, nn.Linear) and not module.weight.any():  # the head of torchvision's ViT starts at 0
                 nn.init.trunc_normal_(module.weight, std=0.02)
         return model, count
     state = read_state_dict(weights)
     heads = {
-        (len(own), len(state[key]))
-        for key, own in model.state_dict().items()
-        if key in state and own.ndim == state[key].ndim and own.shape[:1] != state[key].shape[:1]
+        (len(value), len(state[key]))
+        for key, value in model.state_dict().items()
+        if key in state and value.ndim == state[key].ndim and value.shape[:1] != state[key].shape[:1]
     }
     try:
         if len(heads) == 1 and (head := heads.pop())[0] == count:
             count = head[1]
             if count == 0:
-                raise NetworkError(f"{weights!r} has a head of 0 classes")
+                raise NetworkError(f"{weights!r} has a head of 0 classes, expected at least 1")
             model = build(num_classes=count)
         model.load_state_dict(state)
-    # What the constructors of models raise for a number of classes that they do not expect is an open set, too.
+    # Constructors of models may raise any exception for an unexpected number of classes.
     except Exception as error:
         if isinstance(error, NetworkError):
             raise
-        raise NetworkError(f"{weights!r} does not fit: {textwrap.shorten(str(error), 240)}") from None
+        raise NetworkError(f"{weights!r} does not fit the network: {textwrap.shorten(str(error), 240)}") from None
     return model, count
 
 

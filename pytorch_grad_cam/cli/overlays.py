@@ -1,4 +1,4 @@
-"""A map laid over its picture, and the names of the files that such pictures are written to."""
+"""Overlays of maps on images, and the file names of overlays."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,17 @@ from pytorch_grad_cam.utils.image import show_cam_on_image
 
 
 def overlay(heat: Tensor, inputs: Tensor, preset: Preset, whole: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """A map (H, W) as a heat map over what the network saw, (1, 3, H, W), or over all of the picture, (H', W', 3)."""
+    """Overlay a map as a heat map on the network's input or on the whole image.
+
+    Args:
+        heat: map (H, W), float32 in [0, 1].
+        inputs: normalized network input (1, 3, H, W).
+        preset: preprocessing that made the input.
+        whole: original image (H', W', 3), uint8 RGB; None uses the input.
+
+    Returns:
+        (H, W, 3), or (H', W', 3) with `whole`, uint8 RGB
+    """
     if whole is None:
         return show_cam_on_image(preset.to_rgb(inputs), heat.numpy(), use_rgb=True)
     pixels = whole.copy()
@@ -25,7 +35,7 @@ def overlay(heat: Tensor, inputs: Tensor, preset: Preset, whole: NDArray[np.uint
 
 
 def file_stems(method: str, network: Network, classes: Sequence[int]) -> list[str]:
-    """The beginnings of the file names; of several classes each its own."""
+    """Return a file name stem per class: the method, with the class name appended if there are several."""
     if len(classes) == 1:
         return [method]
     names = [re.sub(r"[^\w-]+", "_", network.classes[index]) for index in classes]

@@ -1,4 +1,4 @@
-"""One picture, explained: three pictures for each class."""
+"""Explain a single image: three output images per class."""
 
 import argparse
 import sys
@@ -31,33 +31,40 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def explain_picture(options: argparse.Namespace, prog: str) -> str:
-    """Do what the options ask for; the lines that say what was done.
+def explain_image(options: argparse.Namespace, prog: str) -> str:
+    """Explain one image, write its overlays, or list the layers.
+
+    Args:
+        options: parsed options of the command line.
+        prog: program name, for warnings.
+
+    Returns:
+        the summary, or the table of layers
 
     Raises:
-        UsageError, PictureError, NetworkError: if it cannot be done; then nothing has been written.
+        UsageError, PictureError, NetworkError: if the request cannot be fulfilled; then no file has been written.
     """
     if not options.list_layers:
         check_writable(options.output_dir)
     device = choose_device(options.device)
-    path = _one_picture(options)
-    picture = _picture(path)
+    path = _single_path(options)
+    image = _open_image(path)
     network = choose_network(options, prog)
-    asked = list(dict.fromkeys(network.class_index(text) for text in options.category or ()))
-    inputs = network.preset.to_input(picture)
+    requested = list(dict.fromkeys(network.class_index(text) for text in options.category or ()))
+    inputs = network.preset.to_input(image)
     if options.list_layers:
         with errors_for_the_user():
-            return str(list_layers(network.model.to(device), inputs, [asked] if asked else None))
+            return str(list_layers(network.model.to(device), inputs, [requested] if requested else None))
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BlankMapWarning)
-        cam, explanation, guided = _explain(network, device, inputs, asked, options)
+        cam, explanation, guided = _explain(network, device, inputs, requested, options)
     for warning in caught:
         print(f"{prog}: warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
     classes, scores = _classes(explanation), explanation.scores[0].tolist()
     maps = explanation.maps[0].float().cpu()
     files = {}
-    pixels = np.array(picture) if options.whole_picture else None
+    pixels = np.array(image) if options.whole_picture else None
     for stem, heat, gradients in zip(file_stems(options.method, network, classes), maps, guided, strict=True):
         files[f"{stem}_cam.jpg"] = encode_jpeg(overlay(heat, inputs, network.preset, pixels))
         files[f"{stem}_gb.jpg"] = encode_jpeg(deprocess_image(gradients))
@@ -68,7 +75,7 @@ def explain_picture(options: argparse.Namespace, prog: str) -> str:
     names = [network.classes[index] for index in classes]
     labels = [name if name == f"class {i}" else f"{name} ({i})" for name, i in zip(names, classes, strict=True)]
     lines = [
-        ("picture", path or "the bundled scene, examples/both.png"),
+        ("image", path or "the bundled scene, examples/both.png"),
         ("network", network_line(network, options)),
         ("method", f"{type(cam).__name__} at layer {layers}"),
         *(("class", f"{label}, score {score:.4g}") for label, score in zip(labels, scores, strict=True)),
@@ -80,7 +87,7 @@ def explain_picture(options: argparse.Namespace, prog: str) -> str:
 def _explain(
     network: Network, device: torch.device, inputs: Tensor, classes: list[int], options: argparse.Namespace
 ) -> tuple[BaseCAM, Explanation, list[NDArray[np.float32]]]:
-    """The maps of the classes, or of the best one, and the guided gradients (H, W, 3) of each."""
+    """Explain the classes, or the highest score, and compute the guided gradients (H, W, 3) of each."""
     with errors_for_the_user():
         network.model.to(device)
         cam = METHODS[options.method](network.model, options.target_layer, batch_size=options.batch_size)
@@ -94,7 +101,7 @@ def _explain(
 
 def _classes(explanation: Explanation) -> list[int]:
     classes = explanation.targets.classes
-    assert classes is not None, "this command line explains classes only"
+    assert classes is not None, "the command line explains classes only"
     return classes[0]
 
 
@@ -107,21 +114,21 @@ def _write(directory: Path, files: dict[str, bytes]) -> list[Path]:
     return [directory / name for name in files]
 
 
-def _one_picture(options: argparse.Namespace) -> str | None:
-    """The path of the picture; of many, whose layers alone are asked for, that of the first."""
-    from pytorch_grad_cam.cli.folder.discovery import find_pictures, means_several
+def _single_path(options: argparse.Namespace) -> str | None:
+    """Return the path of the image, the first of several, or None for the bundled scene."""
+    from pytorch_grad_cam.cli.folder.discovery import find_images, means_several
 
     if options.image_path is None or not means_several(options.image_path):
         return options.image_path and str(options.image_path[0])
-    root, paths = find_pictures(options.image_path, options.output_dir)
+    root, paths = find_images(options.image_path, options.output_dir)
     return str(root / paths[0])
 
 
-def _picture(path: str | None) -> "Image":
+def _open_image(path: str | None) -> "Image":
     if path is not None:
         return open_picture(path)
     from PIL import Image
 
-    from pytorch_grad_cam.demo.scenes import both
+    from pytorch_grad_cam.demo.scenes import example_scene
 
-    return Image.fromarray(both().image)
+    return Image.fromarray(example_scene().image)

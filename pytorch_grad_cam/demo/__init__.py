@@ -1,5 +1,5 @@
-"""A small world with known truth: scenes whose objects have masks, and small networks that learned to name them.
+"""Demo data with ground truth: scenes whose objects have masks, and small networks trained to classify them.
 
-So a map can be judged, not only admired: it should light up the mask of the class that was asked for. `scenes` draws
-the pictures with NumPy, `network` builds and loads the networks, `train` makes their weights, `evaluate` measures them.
+A map of a class can be compared with the mask of its object. `scenes` draws the images with NumPy, `network` builds and
+loads the networks, `evaluate` measures them. `tools/train_demo.py` in the repository trains the weights.
 """

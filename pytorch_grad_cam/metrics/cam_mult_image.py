@@ -1,6 +1,6 @@
-"""Pictures multiplied with their maps: the calls of the well-known package.
+"""Compatibility with grad-cam 1.x: scores of images multiplied with their maps, at their old path.
 
-The figures of the Grad-CAM++ paper, relative to the score, are `average_drop` and `increase_in_confidence`.
+New code calls `metrics.average_drop` and `metrics.increase_in_confidence`, the figures of the Grad-CAM++ paper.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ from pytorch_grad_cam.metrics.perturbation_confidence import PerturbationConfide
 
 
 def multiply_tensor_with_cam(input_tensor: Tensor, cam: Tensor) -> Tensor:
-    """A preprocessed picture (C, H, W), seen through its map (H, W)."""
+    """Multiply a preprocessed image (C, H, W) with its map (H, W)."""
     return input_tensor * cam
 
 
 class CamMultImageConfidenceChange(PerturbationConfidenceMetric):
-    """The change of the score when pictures are multiplied with their maps.
+    """Change of the score when images are multiplied with their maps.
 
     Example:
         >>> CamMultImageConfidenceChange()(images, np.ones((2, 32, 32)), [0, 1], model)
@@ -29,26 +29,34 @@ class CamMultImageConfidenceChange(PerturbationConfidenceMetric):
 
 
 class DropInConfidence(CamMultImageConfidenceChange):
-    """How much the score falls when pictures are multiplied with their maps, at least 0; lower is better.
+    """Drop of the score when images are multiplied with their maps, at least 0; lower is better.
 
     Differs from grad-cam 1.5.7: return_visualization works.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As `PerturbationConfidenceMetric`, max(0, before - after)."""
-        return _of_scores(lambda change: np.maximum(-change, 0), super().__call__(*args, **kwargs))
+        """Score a batch; arguments of `PerturbationConfidenceMetric.__call__`.
+
+        Returns:
+            float32 array (B,), max(0, before - after); with return_visualization a pair of it and the images
+        """
+        return _map_scores(lambda change: np.maximum(-change, 0), super().__call__(*args, **kwargs))
 
 
 class IncreaseInConfidence(CamMultImageConfidenceChange):
-    """1 where the score rises when pictures are multiplied with their maps, 0 elsewhere; higher is better.
+    """1 for each image whose score rises when it is multiplied with its map, otherwise 0; higher is better.
 
     Differs from grad-cam 1.5.7: return_visualization works.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """As `PerturbationConfidenceMetric`, float32 0 or 1."""
-        return _of_scores(lambda change: np.float32(change > 0), super().__call__(*args, **kwargs))
+        """Score a batch; arguments of `PerturbationConfidenceMetric.__call__`.
+
+        Returns:
+            float32 array (B,) of 0 and 1; with return_visualization a pair of it and the images
+        """
+        return _map_scores(lambda change: np.float32(change > 0), super().__call__(*args, **kwargs))
 
 
-def _of_scores(compute: Any, result: Any) -> Any:
+def _map_scores(compute: Any, result: Any) -> Any:
     return (compute(result[0]), *result[1:]) if isinstance(result, tuple) else compute(result)

@@ -1,11 +1,11 @@
-"""What a model still sees of a picture that is multiplied with its map (Grad-CAM++)."""
+"""Average drop and increase in confidence (Grad-CAM++): scores of images multiplied with their maps."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from pytorch_grad_cam.metrics._scoring import Activation, Question, questioned
+from pytorch_grad_cam.metrics._scoring import Activation, PerturbationScorer, score_perturbed
 
 
 def average_drop(
@@ -17,39 +17,41 @@ def average_drop(
     activation: Activation = "softmax",
     batch_size: int | None = None,
 ) -> Tensor:
-    """The share of its confidence that a model loses where a picture is seen through its map; lower is better.
+    """Relative drop of the score when an image is multiplied with its map; lower is better.
 
         max(0, Y - O) / Y,    Y = score of X, O = score of X * map
 
     Chattopadhyay et al. (Grad-CAM++), 2018, section 5.1, https://arxiv.org/abs/1710.11063
 
-    Differs from the paper: one share for each map, where the paper gives 100 times their mean; the preprocessed input
-    is multiplied, so a pixel of map 0 becomes the mean colour; divided by the absolute value of Y, for scores that are
-    no probabilities; 0 where Y is 0.
+    Differs from the paper:
+        - The result is one share per map. The paper reports 100 times their mean.
+        - The preprocessed input is multiplied, so a pixel with map 0 becomes the mean color of the preprocessing.
+        - The divisor is the absolute value of Y, for scores that are not probabilities. The result is 0 if Y is 0.
 
     Args:
-        model: left as it was found.
-        input_tensor: (B, C, *S), preprocessed.
-        maps: (B, *S) in [0, 1], or (B, K, *S) for K targets of each picture.
-        targets: as a method takes them; None is the best class of each picture.
-        activation: of the scores of classes: "softmax" as in the paper, "sigmoid", or None for raw scores.
-        batch_size: how many copies run at once; None is 32.
+        model: the network; its state is restored.
+        input_tensor: preprocessed images (B, C, *S).
+        maps: array or tensor (B, *S) in [0, 1], or (B, K, *S) for K targets per image.
+        targets: class index or callable, a list of B of them, or a list of B lists of K; None is the best class of each
+            image.
+        activation: function applied to class scores: "softmax" as in the paper, "sigmoid", or None for raw scores.
+        batch_size: perturbed copies per forward pass, None for 32.
 
     Returns:
         (B,) or (B, K), in [0, 1] for probabilities
 
     Raises:
-        ValueError: if shapes or counts do not go together, or maps hold NaN.
+        ValueError: if shapes or counts do not match, or maps hold NaN.
 
     Example:
         >>> maps = torch.ones(2, 32, 32)
         >>> average_drop(model, images, maps)
         tensor([0., 0.])
     """
-    with questioned(model, input_tensor, maps, targets, activation, batch_size) as question:
-        seen = _seen_through_maps(question)
-        drop = (question.scores - seen).clamp(min=0)
-        return question.answer(torch.where(question.scores == 0, 0, drop / question.scores.abs()))
+    with score_perturbed(model, input_tensor, maps, targets, activation, batch_size) as scorer:
+        original = scorer.original_scores
+        drop = (original - _scores_of_products(scorer)).clamp(min=0)
+        return scorer.squeeze(torch.where(original == 0, 0, drop / original.abs()))
 
 
 def increase_in_confidence(
@@ -61,39 +63,40 @@ def increase_in_confidence(
     activation: Activation = "softmax",
     batch_size: int | None = None,
 ) -> Tensor:
-    """Whether a model is more confident where a picture is seen through its map; higher is better.
+    """True for each map that raises the score when the image is multiplied with it; more are better.
 
         O > Y,    Y = score of X, O = score of X * map
 
     Chattopadhyay et al. (Grad-CAM++), 2018, section 5.1, https://arxiv.org/abs/1710.11063
 
-    Differs from the paper: one answer for each map, where the paper gives their share in percent; the preprocessed
-    input is multiplied.
+    Differs from the paper: the result is one bool per map, where the paper reports their share in percent. The
+    preprocessed input is multiplied.
 
     Args:
-        model: left as it was found, like what follows it as `average_drop` takes it.
-        input_tensor: (B, C, *S), preprocessed.
-        maps: (B, *S) or (B, K, *S)
-        targets: as a method takes them.
-        activation: of the scores of classes.
-        batch_size: how many copies run at once.
+        model: the network; its state is restored.
+        input_tensor: preprocessed images (B, C, *S).
+        maps: array or tensor (B, *S) in [0, 1], or (B, K, *S) for K targets per image.
+        targets: class index or callable, a list of B of them, or a list of B lists of K; None is the best class of each
+            image.
+        activation: function applied to class scores: "softmax" as in the paper, "sigmoid", or None for raw scores.
+        batch_size: perturbed copies per forward pass, None for 32.
 
     Returns:
         bool (B,) or (B, K)
 
     Raises:
-        ValueError: if shapes or counts do not go together, or maps hold NaN.
+        ValueError: if shapes or counts do not match, or maps hold NaN.
 
     Example:
         >>> increase_in_confidence(model, images, torch.ones(2, 32, 32))
         tensor([False, False])
     """
-    with questioned(model, input_tensor, maps, targets, activation, batch_size) as question:
-        return question.answer(_seen_through_maps(question) > question.scores)
+    with score_perturbed(model, input_tensor, maps, targets, activation, batch_size) as scorer:
+        return scorer.squeeze(_scores_of_products(scorer) > scorer.original_scores)
 
 
-def _seen_through_maps(question: Question) -> Tensor:
-    def change(cases: Tensor, _: Tensor) -> Tensor:
-        return question.pictures(cases) * question.maps[cases].unsqueeze(1)
+def _scores_of_products(scorer: PerturbationScorer) -> Tensor:
+    def perturb(pairs: Tensor, _: Tensor) -> Tensor:
+        return scorer.images(pairs) * scorer.maps[pairs].unsqueeze(1)
 
-    return question.ask(change, 1).squeeze(2)
+    return scorer.scores(perturb, 1).squeeze(2)

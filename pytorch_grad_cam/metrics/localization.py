@@ -1,8 +1,7 @@
-"""Maps against the truth: where the object is, as a mask of its pixels or as a box.
+"""Localization metrics: maps against the masks or boxes of objects.
 
-Every function takes maps (..., H, W), arrays or tensors, with masks (..., H, W) or boxes (..., 4), and gives one figure
-for each map, a tensor (...) where the maps are. Boxes are (x0, y0, x1, y1) in pixels, x1 and y1 exclusive. A mask or
-box without a pixel is a ValueError, and so are shapes that do not go together and maps that hold NaN.
+Each function takes maps (..., H, W) with masks (..., H, W) or boxes (..., 4), arrays or tensors. It returns one value
+per map, a tensor (...) on the device of the maps. Boxes are (x0, y0, x1, y1) in pixels, x1 and y1 exclusive.
 """
 
 from typing import Any
@@ -15,21 +14,25 @@ from pytorch_grad_cam.utils.regions import Region, box_from_map, mask_from_box, 
 
 
 def pointing_game(maps: Any, truth: Any, tolerance: float = 0) -> Tensor:
-    """Whether the peak of each map lies on the object.
+    """True for each map whose peak lies on the object.
 
-    Of several pixels that share the peak the first in reading order counts. A constant map has no peak: it misses.
+    If several pixels share the peak, the first in reading order counts. A constant map has no peak and is a miss.
 
     Zhang et al., 2016, section 5.1, https://arxiv.org/abs/1608.00507
 
-    Differs from the paper: no tolerance unless asked for; the paper forgives 15 pixels.
+    Differs from the paper: the default tolerance is 0; the paper uses 15 pixels.
 
     Args:
-        maps: (..., H, W)
-        truth: masks (..., H, W) or boxes (..., 4).
-        tolerance: how far from the object, in pixels from centre to centre, still counts as a hit.
+        maps: (..., H, W), any real dtype, finite.
+        truth: masks (..., H, W), nonzero inside the object; or boxes (..., 4) as (x0, y0, x1, y1) in pixels.
+        tolerance: largest distance from peak to object that is a hit, in pixels between pixel centers.
 
     Returns:
         bool (...)
+
+    Raises:
+        ValueError: if shapes do not match, a mask or box is empty, maps hold NaN, or tolerance is negative.
+        TypeError: if maps or truth are not real numbers.
 
     Example:
         >>> map = torch.zeros(4, 4)
@@ -42,7 +45,7 @@ def pointing_game(maps: Any, truth: Any, tolerance: float = 0) -> Tensor:
     maps = as_maps(maps)
     masks = as_masks(truth, maps)
     flat = maps.flatten(-2)
-    # argmax leaves open which of equals it gives.
+    # argmax does not promise the first of equal values.
     peak = (flat == flat.amax(-1, keepdim=True)).int().cumsum(-1).eq(0).sum(-1)
     height, width = maps.shape[-2:]
     y, x = (torch.arange(length, device=maps.device) for length in (height, width))
@@ -53,22 +56,26 @@ def pointing_game(maps: Any, truth: Any, tolerance: float = 0) -> Tensor:
 
 
 def energy_pointing_game(maps: Any, truth: Any) -> Tensor:
-    """The share of each map's energy, the sum of its values, that lies on the object.
+    """Share of the energy of each map, the sum of its values, that lies on the object.
 
         sum of L_ij inside / sum of L_ij everywhere
 
-    A blank map has no energy: 0.
+    The share of a blank map is 0.
 
     Wang et al. (Score-CAM), 2020, section 4.3, https://arxiv.org/abs/1910.01279
 
-    Differs from the paper: nothing; besides boxes it takes masks.
+    Differs from the paper: masks are accepted besides boxes.
 
     Args:
-        maps: (..., H, W), at least 0.
-        truth: masks (..., H, W) or boxes (..., 4).
+        maps: (..., H, W), any real dtype, finite and at least 0.
+        truth: masks (..., H, W), nonzero inside the object; or boxes (..., 4) as (x0, y0, x1, y1) in pixels.
 
     Returns:
-        (...) in [0, 1], the dtype of the maps
+        (...) in [0, 1], float64 for float64 maps, otherwise float32
+
+    Raises:
+        ValueError: if shapes do not match, a mask or box is empty, or maps hold NaN or a negative value.
+        TypeError: if maps or truth are not real numbers.
 
     Example:
         >>> energy_pointing_game(torch.tensor([[0.0, 1.0], [1.0, 2.0]]), [1, 0, 2, 2])
@@ -76,26 +83,31 @@ def energy_pointing_game(maps: Any, truth: Any) -> Tensor:
     """
     maps = as_maps(maps)
     if maps.min() < 0:
-        raise ValueError(f"maps go down to {maps.min().item():.4g}, expected values of at least 0: give maps.relu()")
+        raise ValueError(f"maps have a minimum of {maps.min().item():.4g}, expected at least 0: pass maps.relu()")
     masks = as_masks(truth, maps)
-    values = maps / maps.amax(dim=(-2, -1), keepdim=True)  # however large, their sum is finite
+    values = maps / maps.amax(dim=(-2, -1), keepdim=True)  # keeps the sum finite
     share = (values * masks).sum(dim=(-2, -1)) / values.sum(dim=(-2, -1))
     result: Tensor = share.nan_to_num(0)
     return result
 
 
 def mask_iou(maps: Any, truth: Any, threshold: float = 0.5) -> Tensor:
-    """Intersection over union of the pixels that each map marks, `mask_from_map`, with those of the object.
+    """Intersection over union of the mask of each map, see `mask_from_map`, with the mask of the object.
 
-    A blank map marks nothing: 0.
+    The IoU of a blank map is 0.
 
     Args:
-        maps: (..., H, W)
-        truth: masks (..., H, W) or boxes (..., 4), which stand for all their pixels.
-        threshold: share of the map's peak from which a pixel is marked, in (0, 1].
+        maps: (..., H, W), any real dtype, finite.
+        truth: masks (..., H, W), nonzero inside the object; or boxes (..., 4) as (x0, y0, x1, y1) in pixels, with all
+            pixels of a box inside the object.
+        threshold: share of the peak of the map, in (0, 1]; pixels of at least this value are in its mask.
 
     Returns:
         float32 (...) in [0, 1]
+
+    Raises:
+        ValueError: if shapes do not match, a mask or box is empty, maps hold NaN, or threshold is out of range.
+        TypeError: if maps or truth are not real numbers.
 
     Example:
         >>> mask_iou(torch.tensor([[0.0, 0.9], [0.6, 1.0]]), torch.tensor([[0, 1], [0, 1]]))
@@ -105,36 +117,39 @@ def mask_iou(maps: Any, truth: Any, threshold: float = 0.5) -> Tensor:
     return _iou(mask_from_map(maps, threshold), as_masks(truth, maps))
 
 
-def box_iou(maps: Any, truth: Any, threshold: float = 0.5, region: Region = "largest") -> Tensor:
-    """Intersection over union of the box around the main region of each map, `box_from_map`, with the object's box.
+def map_box_iou(maps: Any, truth: Any, threshold: float = 0.5, region: Region = "largest") -> Tensor:
+    """Intersection over union of the box of each map, see `box_from_map`, with the box of the object.
 
-    A blank map has no box: 0. With threshold=0.15 a localisation counts in section 4.1 of Grad-CAM
-    (https://arxiv.org/abs/1610.02391) if this is above 0.5.
+    The IoU of a blank map is 0. Section 4.1 of Grad-CAM (https://arxiv.org/abs/1610.02391) counts a localization as
+    correct if this is above 0.5 for threshold=0.15.
 
     Args:
-        maps: (..., H, W)
-        truth: boxes (..., 4), or masks (..., H, W), for which the boxes around them stand.
-        threshold: share of the map's peak from which a pixel is marked, in (0, 1].
-        region: the main one of the connected regions, "largest" or "strongest".
+        maps: (..., H, W), any real dtype, finite.
+        truth: boxes (..., 4) as (x0, y0, x1, y1) in pixels; or masks (..., H, W), of which the bounding box is taken.
+        threshold: share of the peak of the map, in (0, 1]; pixels of at least this value are in its mask.
+        region: connected region of the mask to put the box around, "largest" or "strongest".
 
     Returns:
         float32 (...) in [0, 1]
 
+    Raises:
+        ValueError: if shapes do not match, a mask or box is empty, maps hold NaN, or threshold or region is unknown.
+        TypeError: if maps or truth are not real numbers.
+
     Example:
-        >>> box_iou(torch.tensor([[0.0, 0.9], [0.6, 1.0]]), [1, 0, 2, 2])
+        >>> map_box_iou(torch.tensor([[0.0, 0.9], [0.6, 1.0]]), [1, 0, 2, 2])
         tensor(0.5000)
     """
     maps = as_maps(maps)
     masks = as_masks(truth, maps)
     height, width = maps.shape[-2:]
     box = mask_from_box(box_from_map(maps, threshold, region), (height, width))
-    rows, columns = (_filled(masks.any(axis)) for axis in (-1, -2))
-    around = rows[..., :, None] & columns[..., None, :]
-    return _iou(box, around)
+    rows, columns = (_fill(masks.any(axis)) for axis in (-1, -2))
+    return _iou(box, rows[..., :, None] & columns[..., None, :])
 
 
-def _filled(inside: Tensor) -> Tensor:
-    """From the first True to the last along the last axis."""
+def _fill(inside: Tensor) -> Tensor:
+    """Set all values from the first True to the last, along the last axis."""
     inside = inside.int()
     return (inside.cumsum(-1) > 0) & (inside.flip(-1).cumsum(-1).flip(-1) > 0)
 

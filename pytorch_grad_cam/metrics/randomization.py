@@ -1,4 +1,4 @@
-"""A check of sanity: maps must change when the weights do."""
+"""Sanity check by randomization: maps must change when the parameters of the model do."""
 
 import copy
 import warnings
@@ -18,11 +18,11 @@ from pytorch_grad_cam.metrics.sensitivity import correlation
 
 @dataclass(frozen=True, eq=False)
 class Randomization:
-    """How like the maps of the trained model those of each stage are.
+    """Similarity of the maps of randomized models to those of the trained model.
 
     Attributes:
-        layers: L names, from the last layer to the first; stage l has the parameters of layers[: l + 1] randomized.
-        similarity: (L, B) or (L, B, K), rank correlation with the maps of the trained model in [-1, 1].
+        layers: L layer names in the order of randomization; at stage l the parameters of layers[: l + 1] are random.
+        similarity: (L, B) or (L, B, K), rank correlation with the maps of the trained model, in [-1, 1].
     """
 
     layers: tuple[str, ...]
@@ -40,31 +40,37 @@ def cascading_randomization(
     seed: int = 0,
     **options: Any,
 ) -> Randomization:
-    """Randomise the parameters of a model layer by layer, from the last to the first, and watch its maps.
+    """Randomize the parameters of a model layer by layer and compare its maps with those of the trained model.
 
-    A method that reads the model gives maps less and less like those it began with: the similarity falls to about 0.
+    If a method depends on the parameters, the similarity falls to about 0.
 
     Adebayo et al., 2018, section 3.1, https://arxiv.org/abs/1810.03292
 
-    Differs from the paper: parameters are drawn from the normal distribution of the mean and standard deviation of
-    their values, and not by an initialiser, which no trained model remembers; buffers stay. Of the paper's measures,
-    Spearman's rank correlation without absolute values. The class, and the target layer, stay those of the trained
-    model.
+    Differs from the paper:
+        - Parameters are drawn from a normal distribution with the mean and the standard deviation of their values, not
+          from their initializer, which a trained model does not record. Buffers are unchanged.
+        - The similarity is Spearman's rank correlation without absolute values, one of the measures of the paper.
+        - Classes and target layers are those of the trained model.
 
     Args:
-        model: left as it was found; a deep copy of it is randomized.
-        method: a class of maps, such as GradCAM; or a function from a model to maps (B, H, W) or (B, K, H, W).
-        input_tensor: (B, C, *S), for a class.
-        targets: as the class takes them; None is the best class of the trained model.
-        target_layers: as the class takes them.
-        layers: names of those to randomise, in this order, of each the parameters that it holds itself; None is all,
-            from the last in `model.named_parameters()` to the first. What two layers share is the first one's.
-        seed: of what is drawn, the same on every device.
-        options: of the class.
+        model: the network; a deep copy of it is randomized.
+        method: CAM class, such as GradCAM; or a function from a model to maps (B, H, W) or (B, K, H, W).
+        input_tensor: preprocessed images (B, C, *S), for a CAM class.
+        targets: class index or callable, a list of B of them, or a list of B lists of K; None is the best class of the
+            trained model for each image.
+        target_layers: module or dotted name, or a list of them, for a CAM class; None lets the class pick a layer.
+        layers: names of the layers to randomize, in this order; None is all, from the last in
+            `model.named_parameters()` to the first. A layer has the parameters that it holds itself. A shared parameter
+            belongs to the first of its layers.
+        seed: seed of the random values, which are equal on all devices.
+        options: keyword arguments of the CAM class.
+
+    Returns:
+        `Randomization` with the layer names and a similarity (L, B) or (L, B, K)
 
     Raises:
-        TypeError: if method is a CAM of a model and not its class.
-        ValueError: if a name is no layer with parameters, or the model has none.
+        TypeError: if method is a CAM of a model, not its class.
+        ValueError: if a name is not a layer with parameters, or the model has none.
 
     Example:
         >>> from pytorch_grad_cam import GradCAM
@@ -80,7 +86,7 @@ def cascading_randomization(
     names = tuple(reversed(holders) if layers is None else [layers] if isinstance(layers, str) else layers)
     if not names or not set(names) <= set(holders):
         raise ValueError(f"layers are {names}, expected names of layers that hold parameters: {', '.join(holders)}")
-    with torch.inference_mode(False):  # what is made there cannot be differentiated
+    with torch.inference_mode(False):  # tensors made in inference mode have no gradients
         stage = copy.deepcopy(model)
     explain: Callable[[nn.Module], Any]
     axes = 2
@@ -88,14 +94,14 @@ def cascading_randomization(
         cam = method(model, target_layers, **options)
         options.pop("target_layer", None)
         explanation = cam.explain(input_tensor, targets)
-        found = [layer_name(cam.model, layer) for layer in cam.target_layers or ()]
+        layer_names = [layer_name(cam.model, layer) for layer in cam.target_layers or ()]
         fixed = explanation.targets
-        several = fixed is not None and fixed.several
-        original = explanation.maps if several else explanation.maps[:, 0]
+        has_target_axis = fixed is not None and fixed.has_target_axis
+        original = explanation.maps if has_target_axis else explanation.maps[:, 0]
         axes = len(explanation.evidence[0].spatial)
 
         def explain(stage: nn.Module) -> Any:
-            return method(stage, found, **options)(input_tensor, fixed)
+            return method(stage, layer_names, **options)(input_tensor, fixed)
     else:
         explain = method
         original = explain(model)
@@ -105,20 +111,24 @@ def cascading_randomization(
     similarity = []
     for name in names:
         for parameter in holders[name]:
-            _randomise(parameters[parameter], generator)
+            _randomize(parameters[parameter], generator)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", BlankMapWarning)  # it is what a correlation of 0 says
+            warnings.simplefilter("ignore", BlankMapWarning)  # a blank map has a similarity of 0
             maps = as_maps(explain(stage)).cpu()
         if maps.shape != original.shape:
-            raise ValueError(f"maps of a randomized model have shape {tuple(maps.shape)}, not {tuple(original.shape)}")
+            raise ValueError(
+                f"maps of a randomized model have shape {tuple(maps.shape)}, expected the shape of the trained model, "
+                f"{tuple(original.shape)}"
+            )
         similarity.append(rank_correlation(*(m.flatten(-axes).unsqueeze(-2) for m in (maps, original))))
     return Randomization(names, torch.stack(similarity))
 
 
 def _holders(model: nn.Module) -> dict[str, list[str]]:
-    """The names of the parameters of each layer that holds some; one that two layers share is the first one's.
+    """Map each layer that holds parameters to their names.
 
-    What a parametrisation, such as weight_norm, keeps in modules of its own is the layer's.
+    A shared parameter belongs to the first of its layers. Parameters of a parametrization, such as weight_norm, belong
+    to the parametrized layer.
     """
     holders: dict[str, list[str]] = {}
     for name, _ in model.named_parameters():
@@ -129,9 +139,19 @@ def _holders(model: nn.Module) -> dict[str, list[str]]:
 
 
 def rank_correlation(first: Any, second: Any) -> Tensor:
-    """Spearman's rank correlation of maps (..., H, W): (...) in [-1, 1], float32.
+    """Spearman's rank correlation of maps, 0 if either map is constant.
 
-    Pixels of one value share the mean of their ranks. 0 where either map is constant.
+    Pixels of equal value share the mean of their ranks.
+
+    Args:
+        first: array or tensor (..., H, W), finite.
+        second: maps of the same shape.
+
+    Returns:
+        float32 (...) in [-1, 1]
+
+    Raises:
+        ValueError: if the shapes differ, or maps hold NaN.
 
     Example:
         >>> map = torch.tensor([[0.0, 0.1], [0.2, 0.7]])
@@ -140,7 +160,7 @@ def rank_correlation(first: Any, second: Any) -> Tensor:
     """
     a, b = as_maps(first), as_maps(second)
     if a.shape != b.shape:
-        raise ValueError(f"maps have shapes {tuple(a.shape)} and {tuple(b.shape)}, expected the same")
+        raise ValueError(f"maps have shapes {tuple(a.shape)} and {tuple(b.shape)}, expected equal shapes")
     return correlation(_mean_ranks(a.flatten(-2)), _mean_ranks(b.flatten(-2))).float()
 
 
@@ -151,7 +171,7 @@ def _mean_ranks(values: Tensor) -> Tensor:
     return (below + up_to).double() / 2
 
 
-def _randomise(parameter: nn.Parameter, generator: torch.Generator) -> None:
+def _randomize(parameter: nn.Parameter, generator: torch.Generator) -> None:
     if not parameter.is_floating_point():
         return
     values = parameter.detach().double()

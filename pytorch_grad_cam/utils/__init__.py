@@ -1,4 +1,4 @@
-"""Image, target, layer and layout utilities."""
+"""Utilities for images, maps, targets, layers and layouts."""
 
 from pytorch_grad_cam.utils import model_targets, reshape_transforms
 from pytorch_grad_cam.utils.image import deprocess_image

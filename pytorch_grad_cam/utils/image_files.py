@@ -1,4 +1,4 @@
-"""Picture files: open any kind as RGB, write a JPEG whole or not at all."""
+"""Image files: open any format as RGB, encode JPEG, write files atomically."""
 
 import io
 import os
@@ -17,50 +17,63 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-# Their frames are one picture: a preview or another exposure beside it, the layers that it is made of.
-_ONE_PICTURE = ("MPO", "PSD")
+# Formats whose frames belong to one image: previews, other exposures, layers.
+_ONE_IMAGE = ("MPO", "PSD")
 
 
 class PictureError(ValueError):
-    """A file that cannot be read as a picture, or pixels that cannot be written as one; the message says why."""
+    """Error of a file that cannot be read as an image, or of pixels that cannot be encoded; the message says why."""
 
 
 def open_picture(path: str | os.PathLike[str]) -> "Image":
-    """Read a picture of any kind as RGB: upright, transparency over white, 16-bit grey scaled to 8 bits.
+    """Read an image file of any format as RGB.
+
+    The EXIF orientation is applied, transparency is blended over white, and 16-bit grayscale is scaled to 8 bits.
+
+    Args:
+        path: file to read.
+
+    Returns:
+        PIL image of mode "RGB"
 
     Raises:
-        PictureError: if there is no such file, it holds several pictures, or Pillow cannot decode it or refuses to
-            because of its size.
+        PictureError: if the file does not exist, holds several images, is too large for Pillow, or cannot be decoded.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not os.path.exists(path):
         raise PictureError(f"no such file: {os.fspath(path)!r}")
-    if not os.path.isfile(path):  # to read a pipe or a device may take for ever
+    if not os.path.isfile(path):  # reading a pipe or a device may never end
         kind = "a folder" if os.path.isdir(path) else "a pipe, a device or a socket"
-        raise PictureError(f"{os.fspath(path)!r} is {kind}, expected a picture file")
+        raise PictureError(f"{os.fspath(path)!r} is {kind}, expected an image file")
     try:
-        # Pillow warns of pictures that it then reads, and refuses those of twice that size.
+        # Pillow warns of large images that it reads, and raises for those of twice that size.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as file:
                 frames = getattr(file, "n_frames", 1)
-                if frames > 1 and file.format not in _ONE_PICTURE:
+                if frames > 1 and file.format not in _ONE_IMAGE:
                     raise PictureError(f"it holds {frames} pictures, expected one; save the one that you mean")
                 return _to_rgb(ImageOps.exif_transpose(file))
     except UnidentifiedImageError:
         reason = "no picture of a kind that Pillow knows" if os.path.getsize(path) else "the file is empty"
-    # What Pillow raises on damaged files is an open set: OSError, SyntaxError, EOFError, struct.error and more.
+    # Pillow raises many types for damaged files: OSError, SyntaxError, EOFError, struct.error and more.
     except Exception as error:
         reason = str(error) or type(error).__name__
     raise PictureError(f"cannot read {os.fspath(path)!r}: {reason}")
 
 
 def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """RGB pixels (H, W, 3) as a JPEG file of quality 95.
+    """Encode an image as JPEG of quality 95.
+
+    Args:
+        pixels: RGB, uint8 (H, W, 3).
+
+    Returns:
+        content of the file
 
     Raises:
-        PictureError: if they are too many for the format.
+        PictureError: if a side is too long for the format.
     """
     from PIL import Image
 
@@ -74,12 +87,15 @@ def encode_jpeg(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def write_whole(files: Mapping[Path, bytes | Iterable[bytes]]) -> None:
-    """Write files such that nobody, at no time, finds a part of one under its name.
+    """Write files atomically: no reader ever sees a partial file.
 
-    None appears before all of them are on the disk. A large one may come in pieces.
+    All files are written under temporary names and then renamed.
+
+    Args:
+        files: content of each file, bytes or an iterable of chunks of bytes.
 
     Raises:
-        OSError: if one cannot be written; then none is.
+        OSError: if a file cannot be written; then none appears.
     """
     unfinished = {path.with_name(f".{uuid4().hex}.tmp"): path for path in files}
     try:
@@ -97,17 +113,17 @@ def write_whole(files: Mapping[Path, bytes | Iterable[bytes]]) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Take away what `write_whole` left, anywhere in a folder, in processes that were killed."""
-    for inside, _, files in os.walk(folder):
+    """Remove the temporary files of killed `write_whole` calls in a folder and its subfolders."""
+    for parent, _, files in os.walk(folder):
         for name in files:
             if re.fullmatch(r"\.[0-9a-f]{32}\.tmp", name):
-                Path(inside, name).unlink(missing_ok=True)
+                Path(parent, name).unlink(missing_ok=True)
 
 
 def _to_rgb(image: Any) -> "Image":
     from PIL import Image
 
-    if image.mode.startswith("I"):  # convert() would clip at 255
+    if image.mode.startswith("I"):  # convert() clips at 255
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise PictureError(f"its values lie in [{values.min()}, {values.max()}], expected at most 16 bits")

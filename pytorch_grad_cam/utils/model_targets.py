@@ -1,5 +1,6 @@
 """Compatibility with grad-cam 1.x: the targets at their old path."""
 
+from pytorch_grad_cam._compat.not_implemented import FinerWeightedTarget
 from pytorch_grad_cam.targets import (
     BinaryClassifierOutputTarget,
     ClassifierOutputReST,
@@ -17,6 +18,7 @@ __all__ = [
     "ClassifierOutputSoftmaxTarget",
     "ClassifierOutputTarget",
     "FasterRCNNBoxScoreTarget",
+    "FinerWeightedTarget",
     "RawScoresOutputTarget",
     "SemanticSegmentationTarget",
     "SoftmaxOutputTarget",

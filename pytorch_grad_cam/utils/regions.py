@@ -1,4 +1,4 @@
-"""What a map marks: the pixels near its peak, and the box around its main region."""
+"""Regions of a map: the mask of the pixels near its peak, and the box around its main region."""
 
 from typing import Any, Literal, overload
 
@@ -11,10 +11,10 @@ Region = Literal["largest", "strongest"]
 
 
 def check_threshold(threshold: float) -> float:
-    """A share of the peak, in (0, 1].
+    """Check a share of the peak of a map and return it.
 
     Raises:
-        ValueError: if it is another number.
+        ValueError: if it is not in (0, 1].
     """
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is {threshold!r}, expected a share of the map's peak in (0, 1]")
@@ -26,19 +26,20 @@ def mask_from_map(map: Tensor, threshold: float = 0.5) -> Tensor: ...
 @overload
 def mask_from_map(map: NDArray[Any], threshold: float = 0.5) -> NDArray[np.bool_]: ...
 def mask_from_map(map: Tensor | NDArray[Any], threshold: float = 0.5) -> Tensor | NDArray[np.bool_]:
-    """The pixels of at least a share of the map's peak.
+    """Mask of the pixels whose value is at least a share of the peak of the map.
 
-    A map without a positive peak, such as a blank one, marks nothing: its mask is empty.
+    The mask of a map without a positive value, such as a blank map, is empty.
 
     Args:
-        map: (..., H, W), one map or a batch; each has its own peak.
+        map: array or tensor (..., H, W), any real dtype; each map of a batch has its own peak.
         threshold: share of the peak, in (0, 1].
 
     Returns:
-        bool (..., H, W), a tensor on the map's device or an array, as the map is
+        bool (..., H, W), an array for an array, a tensor on the same device for a tensor
 
     Raises:
-        ValueError: if a map is NaN somewhere, or no (..., H, W), or the threshold is no such share.
+        ValueError: if the map is not (..., H, W) or holds NaN, or threshold is out of range.
+        TypeError: if the map is not real numbers.
 
     Example:
         >>> mask_from_map(np.array([[0.0, 0.4, 0.5], [0.0, 0.2, 1.0]])).astype(int)
@@ -63,22 +64,23 @@ def box_from_map(map: NDArray[Any], threshold: float = 0.5, region: Region = "la
 def box_from_map(
     map: Tensor | NDArray[Any], threshold: float = 0.5, region: Region = "largest"
 ) -> Tensor | NDArray[np.int64]:
-    """The box around the main one of the connected regions that `mask_from_map` marks.
+    """Bounding box of the main connected region of `mask_from_map`.
 
-    Pixels that touch at a corner are connected. The box of a map that marks nothing is empty: (0, 0, 0, 0). Of regions
-    of one size the first in reading order counts.
+    Pixels that touch at a corner are connected. If the mask is empty, the box is (0, 0, 0, 0). If several regions are
+    the largest, the first in reading order counts.
 
     Args:
-        map: (..., H, W), one map or a batch.
-        threshold: share of the map's peak, in (0, 1].
-        region: "largest" is the region of most pixels, "strongest" the one that holds the peak.
+        map: array or tensor (..., H, W), any real dtype; each map of a batch has its own peak.
+        threshold: share of the peak, in (0, 1].
+        region: "largest" for the region with the most pixels, "strongest" for the region with the peak.
 
     Returns:
-        int64 (..., 4): (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; a tensor on the map's device or an array, as
-        the map is
+        int64 (..., 4): (x0, y0, x1, y1) in pixels, x1 and y1 exclusive; an array for an array, a tensor on the same
+        device for a tensor
 
     Raises:
-        ValueError: as `mask_from_map`, or if region is neither word.
+        ValueError: if the map is not (..., H, W) or holds NaN, threshold is out of range, or region is unknown.
+        TypeError: if the map is not real numbers.
 
     Example:
         >>> map = np.zeros((6, 8))
@@ -88,27 +90,31 @@ def box_from_map(
     """
     if region not in ("largest", "strongest"):
         raise ValueError(f'region is {region!r}, expected "largest" or "strongest"')
-    given = real_numbers(map, "map")
-    masks = mask_from_map(given, threshold).cpu().numpy()
-    values = given.cpu().double().numpy()  # as the mask: what float32 cannot tell apart has a peak of its own
+    tensor = real_numbers(map, "map")
+    masks = mask_from_map(tensor, threshold).cpu().numpy()
+    values = tensor.cpu().double().numpy()  # float32 would make close float64 values equal, and move the peak
     height, width = values.shape[-2:]
     flat = zip(values.reshape(-1, height, width), masks.reshape(-1, height, width), strict=True)
-    boxes = np.array([_main_box(one, mask, region) for one, mask in flat], np.int64).reshape(*values.shape[:-2], 4)
+    boxes = np.array([_main_box(*pair, region) for pair in flat], np.int64).reshape(*values.shape[:-2], 4)
     return torch.from_numpy(boxes).to(map.device) if isinstance(map, Tensor) else boxes
 
 
 def real_numbers(values: Any, name: str) -> Tensor:
-    """Tensors, arrays, numbers, or lists of them, as one tensor that is cut off from any graph.
+    """Convert tensors, arrays, numbers, or lists of them to one detached tensor.
+
+    Args:
+        values: real numbers of any dtype and shape.
+        name: name of the argument, for messages.
 
     Raises:
-        TypeError: if they are no real numbers, naming the argument.
-        ValueError: if those in a list differ in shape.
+        TypeError: if the values are not real numbers.
+        ValueError: if the items of a list differ in shape.
     """
     if isinstance(values, list | tuple):
         parts = [real_numbers(value, name) for value in values]
         if len({part.shape for part in parts}) != 1:
             shapes = ", ".join(str(tuple(part.shape)) for part in parts)
-            raise ValueError(f"{name} is a list of shapes {shapes or 'none'}, expected one or more of one shape")
+            raise ValueError(f"{name} is a list of shapes {shapes or 'none'}, expected items of equal shape")
         return torch.stack(parts)
     try:
         tensor = torch.as_tensor(values if isinstance(values, Tensor) else np.ascontiguousarray(values)).detach()
@@ -117,13 +123,20 @@ def real_numbers(values: Any, name: str) -> Tensor:
     if tensor is None or tensor.is_complex():
         kind = type(values).__name__ if tensor is None else str(tensor.dtype)
         raise TypeError(f"{name} is {kind}, expected an array or tensor of real numbers")
-    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):  # which PyTorch can hardly compute with
+    if tensor.dtype in (torch.uint16, torch.uint32, torch.uint64):  # PyTorch has few operations for these
         tensor = tensor.to(torch.int64)
     return tensor if isinstance(values, Tensor | np.ndarray) else tensor.reshape(np.shape(values))
 
 
 def mask_from_box(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """The pixels of boxes (..., 4), x0, y0, x1, y1 with x1 and y1 exclusive: bool (..., H, W).
+    """Mask of the pixels inside boxes.
+
+    Args:
+        boxes: (..., 4) as (x0, y0, x1, y1) in pixels, x1 and y1 exclusive.
+        size: (H, W) of the mask.
+
+    Returns:
+        bool (..., H, W) on the device of the boxes
 
     Example:
         >>> mask_from_box(torch.tensor([1, 0, 3, 1]), (2, 4)).int()
@@ -146,7 +159,7 @@ def _main_box(values: NDArray[Any], mask: NDArray[np.bool_], region: str) -> tup
         main = int(labels.flat[values.argmax()])
     else:
         sizes = statistics[:, cv2.CC_STAT_AREA].copy()
-        sizes[0] = 0  # what is not marked
+        sizes[0] = 0  # the background
         inside = labels.ravel()
         main = int(inside[(sizes[inside] == sizes.max()).argmax()])
     x, y, width, height = (int(side) for side in statistics[main, :4])

@@ -1,4 +1,4 @@
-"""The first principal component of activations in NumPy, where code written for grad-cam imports it from."""
+"""Compatibility with grad-cam 1.x: project activations on their first principal component, in NumPy."""
 
 from typing import Any
 
@@ -6,18 +6,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pytorch_grad_cam._compat.not_implemented import get_2d_projection_kernel, get_2d_projection_with_sign_correction
 from pytorch_grad_cam._engine.reductions import first_component
+
+__all__ = ["get_2d_projection", "get_2d_projection_kernel", "get_2d_projection_with_sign_correction"]
 
 
 def get_2d_projection(activation_batch: NDArray[Any]) -> NDArray[np.float32]:
-    """Project each image's activations on their first principal component; `first_component` says which sign it has.
+    """Project the activations of each image on their first principal component.
+
+    The sign of a component is arbitrary; here it correlates positively with the sum of the activations over channels.
 
     Args:
-        activation_batch: (B, C, *S), any real dtype; NaN counts as 0. An image with infinite values has no component:
-            its result is not finite.
+        activation_batch: (B, C, *S), any real dtype. NaN counts as 0.
 
     Returns:
-        float32 (B, *S), signed
+        float32 (B, *S), signed; not finite for an image with infinite values
     """
     activations = np.asarray(activation_batch)
     if activations.dtype != np.float64:

@@ -14,7 +14,7 @@ from PIL import Image
 from pytorch_grad_cam.cli import main
 from pytorch_grad_cam.demo import network as demo
 
-STATE = demo.load_network().state_dict()
+STATE = demo.load_demo_network().state_dict()
 FRAMES = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
 
 
@@ -84,7 +84,7 @@ PICTURES = {
     # name: (how it is made, what the line says)
     "none.png": (lambda path: None, "no such file"),
     "empty.png": (bytes_of(b""), "the file is empty"),
-    "text.png": (bytes_of(b"Hello, world"), "no picture of a kind that Pillow knows"),
+    "text.png": (bytes_of(b"Hello, world"), "of a kind that Pillow knows"),
     "folder.png": (os.mkdir, "is a folder"),
     "pipe.png": (os.mkfifo, "is a pipe, a device or a socket"),
     "dangling.png": (lambda path: os.symlink("nowhere", path), "no such file"),
@@ -94,19 +94,19 @@ PICTURES = {
     "huge.png": (bytes_of(claims(60_000, 60_000)), "decompression bomb"),
     "claims.png": (bytes_of(claims(9_000, 9_000)), "cannot read"),
     "text_bomb.png": (text_bomb, "too large"),
-    "animated.gif": (several, "it holds 3 pictures, expected one"),
-    "animated.png": (several, "it holds 3 pictures, expected one"),
-    "animated.webp": (several, "it holds 3 pictures, expected one"),
-    "pages.tif": (several, "it holds 3 pictures, expected one"),
+    "animated.gif": (several, "it holds 3 "),
+    "animated.png": (several, "it holds 3 "),
+    "animated.webp": (several, "it holds 3 "),
+    "pages.tif": (several, "it holds 3 "),
     "floats.tif": (lambda path: Image.fromarray(np.ones((9, 9), np.float32)).save(path), "floating point"),
     "script.eps": (bytes_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(executed) (w) file\n"), "cannot read"),
 }
 WEIGHTS = {
     "none.pt": (lambda path: None, "no such file"),
-    "empty.pt": (bytes_of(b""), "no file that torch.save wrote"),
-    "folder.pt": (os.mkdir, "is no file"),
-    "pipe.pt": (os.mkfifo, "is no file"),
-    "picture.pt": (lambda path: FRAMES[0].save(path, "PNG"), "no file that torch.save wrote"),
+    "empty.pt": (bytes_of(b""), "not a file that torch.save wrote"),
+    "folder.pt": (os.mkdir, "is not a file"),
+    "pipe.pt": (os.mkfifo, "is not a file"),
+    "picture.pt": (lambda path: FRAMES[0].save(path, "PNG"), "not a file that torch.save wrote"),
     "code.pt": (saved(Code()), "whose code is not run"),
     "code_inside.pt": (saved({**STATE, "epoch": Code()}), "whose code is not run"),
     "network.pt": (saved(demo.build_network()), "whose code is not run"),
@@ -116,17 +116,17 @@ WEIGHTS = {
     "classes.pt": (grown("fc.weight", 10**9, 1024), "that the file does not hold"),
     "no_classes.pt": (saved({**STATE, "fc.weight": torch.zeros(0, 1024), "fc.bias": torch.zeros(0)}), "0 classes"),
     "complex.pt": (saved({**STATE, "fc.bias": torch.ones(12, dtype=torch.complex64)}), "complex numbers"),
-    "half.safetensors": (part_of(safetensors, 0.5), "no safetensors file, or a damaged one"),
-    "head.safetensors": (part_of(safetensors, 0.01), "no safetensors file, or a damaged one"),
-    "empty.safetensors": (bytes_of(b""), "no safetensors file, or a damaged one"),
-    "claims.safetensors": (bytes_of(b"\xff" * 8 + b"{}"), "no safetensors file, or a damaged one"),
+    "half.safetensors": (part_of(safetensors, 0.5), "not a safetensors file"),
+    "head.safetensors": (part_of(safetensors, 0.01), "not a safetensors file"),
+    "empty.safetensors": (bytes_of(b""), "not a safetensors file"),
+    "claims.safetensors": (bytes_of(b"\xff" * 8 + b"{}"), "not a safetensors file"),
     "other.safetensors": (lambda path: safetensors(path, {"fc.bias": torch.ones(12)}), "does not fit"),
-    "pickle.safetensors": (saved({"state_dict": Code()}), "no safetensors file, or a damaged one"),
+    "pickle.safetensors": (saved({"state_dict": Code()}), "not a safetensors file"),
 }
 OUTPUTS = {
-    "file": (Path.touch, "is no folder"),
-    "dangling": (lambda path: path.symlink_to("nowhere"), "is no folder"),
-    "file/below": (lambda path: path.parent.touch(), "is no folder"),
+    "file": (Path.touch, "is not a folder"),
+    "dangling": (lambda path: path.symlink_to("nowhere"), "is not a folder"),
+    "file/below": (lambda path: path.parent.touch(), "is not a folder"),
     "n" * 300: (lambda path: None, "File name too long"),
     "/proc/nothing": (lambda path: None, "cannot write"),
 }

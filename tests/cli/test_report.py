@@ -112,7 +112,7 @@ def test_the_page_needs_nothing_else(folders):
 def test_each_picture_has_its_rows_and_small_copies(folders):
     page = Page(write_report(*folders).read_text("utf-8"))
     assert page.rows["methods"] == {"gradcam": "GradCAM", "layercam": "LayerCAM"}
-    one, two, broken = page.rows["pictures"]
+    one, two, broken = page.rows["images"]
     assert [one["path"], two["path"], broken["path"]] == ["b/one.png", "a/two.png", "broken.png"]
     assert [result["method"] for result in two["results"]] == ["gradcam", "layercam"]
     assert [result["blank"] for result in two["results"]] == [False, True]
@@ -129,7 +129,7 @@ def test_copies_are_small(tmp_path, size, small):
     save_picture(tmp_path / "picture.png", size)
     write_table(tmp_path, [row("picture.png")])
     page = Page(write_report(tmp_path, tmp_path, side=64).read_text("utf-8"))
-    original = page.rows["pictures"][0]["original"]
+    original = page.rows["images"][0]["original"]
     assert tuple(original["size"]) == size
     assert page.thumbnail(original).size == small
 
@@ -137,7 +137,7 @@ def test_copies_are_small(tmp_path, size, small):
 def test_without_originals_or_overlays_the_rows_remain(folders):
     results, _ = folders
     shutil.rmtree(results / "layercam")
-    one = Page(write_report(results).read_text("utf-8")).rows["pictures"][0]
+    one = Page(write_report(results).read_text("utf-8")).rows["images"][0]
     assert one["original"] is None
     assert one["results"][0]["overlay"] is not None
     assert one["results"][1]["overlay"] is None
@@ -149,14 +149,14 @@ def test_names_are_data(tmp_path):
     page = Page(write_report(tmp_path).read_text("utf-8"))
     assert len(page.scripts) == 2
     assert not [tag for tag, _ in page.tags if tag == "img"]
-    assert [entry["path"] for entry in page.rows["pictures"]] == HOSTILE
-    assert [entry["results"][0]["class"] for entry in page.rows["pictures"]] == HOSTILE
+    assert [entry["path"] for entry in page.rows["images"]] == HOSTILE
+    assert [entry["results"][0]["class"] for entry in page.rows["images"]] == HOSTILE
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), None])
 def test_a_score_that_is_no_number(tmp_path, score):
     write_table(tmp_path, [row("a.png", score=score)])
-    assert Page(write_report(tmp_path).read_text("utf-8")).rows["pictures"][0]["results"][0]["score"] is None
+    assert Page(write_report(tmp_path).read_text("utf-8")).rows["images"][0]["results"][0]["score"] is None
 
 
 @pytest.mark.parametrize("line", ['{"path": "cut o', "[]", '{"error": "whose?"}', "", "7"])
@@ -174,7 +174,7 @@ def test_no_table(tmp_path):
 
 def test_no_rows(tmp_path):
     write_table(tmp_path, [])
-    assert Page(write_report(tmp_path).read_text("utf-8")).rows["pictures"] == []
+    assert Page(write_report(tmp_path).read_text("utf-8")).rows["images"] == []
 
 
 def luminance(colour):
@@ -199,6 +199,9 @@ def test_contrast_is_that_of_wcag_aa(tmp_path, scheme, front, back, least):
 
 
 # ---- In a browser
+
+
+in_browser = pytest.mark.xdist_group("chromium")  # with --dist loadgroup one worker starts it, and once
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +272,7 @@ def reader(chromium, folders, tmp_path):
     return Reader(chromium, write_report(*folders), tmp_path / "alone")
 
 
+@in_browser
 def test_pictures_and_overlays_stand_side_by_side(reader):
     # an original, and two methods with the original beneath
     reader.until(
@@ -285,6 +289,7 @@ def test_pictures_and_overlays_stand_side_by_side(reader):
     assert reader.chromium.get_log("browser") == []
 
 
+@in_browser
 @pytest.mark.parametrize(
     ("others", "above", "beneath"),
     [
@@ -302,8 +307,9 @@ def test_class_and_score_stand_above_what_shares_them(chromium, tmp_path, others
     assert reader.js("[...document.querySelectorAll('figcaption')].map((c) => c.textContent)") == beneath
 
 
+@in_browser
 def test_filters(reader):
-    assert reader.count == "3 of 3 pictures"
+    assert reader.count == "3 of 3 images"
     for element, value, expected in [
         ("class", "dog", ["a/two.png"]),
         ("state", "errors", ["broken.png"]),
@@ -315,12 +321,13 @@ def test_filters(reader):
     ]:
         reader.choose(element, value)
         assert (element, value, reader.shown) == (element, value, expected)
-        assert reader.count == f"{len(expected)} of 3 pictures"
+        assert reader.count == f"{len(expected)} of 3 images"
         assert reader.js("!byId('none').hidden") == (not expected)
         reader.js("document.querySelector('[type=reset]').click()")
-        reader.until("byId('count').textContent == '3 of 3 pictures'")
+        reader.until("byId('count').textContent == '3 of 3 images'")
 
 
+@in_browser
 def test_a_method_that_is_not_chosen_hides_what_it_found(reader):
     reader.js("document.querySelector('[name=method][value=layercam]').click()")
     assert reader.js("[...document.querySelectorAll('.card:nth-child(2) figure:not([hidden])')].length") == 2
@@ -328,6 +335,7 @@ def test_a_method_that_is_not_chosen_hides_what_it_found(reader):
     assert reader.shown == []
 
 
+@in_browser
 @pytest.mark.parametrize(
     ("order", "expected"),
     [
@@ -342,6 +350,7 @@ def test_orders(reader, order, expected):
     assert reader.shown == expected
 
 
+@in_browser
 def test_the_slider_fades_by_arrow_keys(reader):
     opacity = "Number(getComputedStyle(document.querySelector('.heat')).opacity)"
     reader.until("document.querySelector('.heat')")
@@ -354,6 +363,7 @@ def test_the_slider_fades_by_arrow_keys(reader):
     assert reader.js("document.querySelector('.fade').getAttribute('aria-valuetext')") == "0 percent heat map"
 
 
+@in_browser
 def test_where_the_original_is_missing_the_overlay_stays(chromium, folders, tmp_path):
     reader = Reader(chromium, write_report(folders[0]), tmp_path / "alone")
     reader.js("fade(0)")
@@ -361,6 +371,7 @@ def test_where_the_original_is_missing_the_overlay_stays(chromium, folders, tmp_
     assert reader.js("getComputedStyle(document.querySelector('.heat')).opacity") == "1"
 
 
+@in_browser
 def test_large_view_by_keyboard(reader):
     title = "byId('title').textContent"
     reader.js("document.querySelector('.card button').focus()")
@@ -375,6 +386,7 @@ def test_large_view_by_keyboard(reader):
     assert reader.until("document.activeElement.textContent === 'a/two.png'")
 
 
+@in_browser
 def test_boxes_lie_where_the_rows_say(reader):
     reader.until("document.querySelector('.frame rect')")
     reader.js("byId('boxes').click()")
@@ -388,6 +400,7 @@ def test_boxes_lie_where_the_rows_say(reader):
     assert len(reader.js("[...document.querySelectorAll('rect')]")) == 3  # a blank map has no region
 
 
+@in_browser
 def test_names_are_shown_and_never_run(chromium, tmp_path):
     rows = [row(name, class_name=name, method=name, warnings=[name], error=name, layer=name) for name in HOSTILE]
     write_table(tmp_path / "results", rows)
@@ -401,6 +414,7 @@ def test_names_are_shown_and_never_run(chromium, tmp_path):
     assert reader.chromium.get_log("browser") == []
 
 
+@in_browser
 def test_thumbnails_come_and_go_with_their_cards(chromium, tmp_path):
     for number in range(300):
         save_picture(tmp_path / f"{number}.png", (20, 20))
@@ -415,6 +429,7 @@ def test_thumbnails_come_and_go_with_their_cards(chromium, tmp_path):
     assert reader.js("document.images.length") < 150
 
 
+@in_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_on_a_phone(chromium, folders, tmp_path, scheme):
     reader = Reader(chromium, write_report(*folders), tmp_path / "alone", 360, 740, scheme)
@@ -427,6 +442,7 @@ def test_on_a_phone(chromium, folders, tmp_path, scheme):
     assert reader.js("document.querySelector('dialog').scrollWidth <= 344")
 
 
+@in_browser
 @pytest.mark.parametrize(("scheme", "background"), [("light", (244, 245, 247)), ("dark", (15, 19, 24))])
 def test_a_screenshot(chromium, folders, tmp_path, scheme, background):
     reader = Reader(chromium, write_report(*folders), tmp_path / "alone", scheme=scheme)
@@ -448,6 +464,6 @@ def test_a_row_of_a_blank_map_as_a_folder_run_writes_it(folders):
     rows = [json.loads(line) for line in (results / "results.jsonl").read_text("utf-8").split("\n") if line]
     rows[0] |= {"box": None, "warnings": ["the score's gradient is 0 everywhere at layer 'conv5'"]}
     write_table(results, rows)
-    one, _, broken = Page(write_report(*folders).read_text("utf-8")).rows["pictures"]
+    one, _, broken = Page(write_report(*folders).read_text("utf-8")).rows["images"]
     assert [result["blank"] for result in one["results"]] == [True, False]
     assert [result["blank"] for result in broken["results"]] == [False]

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -23,7 +22,7 @@ from pytorch_grad_cam import METHODS, GradCAM, GuidedBackpropReLUModel, list_lay
 from pytorch_grad_cam.cli import main
 from pytorch_grad_cam.cli.networks import Preset, load_network
 from pytorch_grad_cam.demo import network as demo
-from pytorch_grad_cam.demo.scenes import CLASSES, both
+from pytorch_grad_cam.demo.scenes import CLASSES, example_scene
 from pytorch_grad_cam.utils.image import deprocess_image, show_cam_on_image
 from pytorch_grad_cam.utils.image_files import encode_jpeg
 from tests.conftest import use_proxy
@@ -34,25 +33,6 @@ ROOT = Path(__file__).parents[2]
 SMALL = "shufflenet_v2_x0_5"
 RANDOM = ("--model", SMALL, "--weights", "random")
 SUFFIXES = ("_cam.jpg", "_cam_gb.jpg", "_gb.jpg")
-
-
-@pytest.fixture
-def cli(tmp_path, capsys, monkeypatch):
-    """Run the command line in an empty folder: its exit code, standard output and error, and the files it wrote."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments, output="output"):
-        try:
-            code = main([*map(str, arguments), "--output-dir", str(output)])
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        folder = Path(output)
-        return SimpleNamespace(
-            code=code, out=out, err=err, files=sorted(os.listdir(folder)) if folder.is_dir() else [], folder=folder
-        )
-
-    return run
 
 
 @pytest.fixture
@@ -109,19 +89,19 @@ def test_alone_it_explains_the_bundled_scene(tmp_path):
     for fact in ("bundled network", "bundled scene", "GradCAM at layer ", "score", "output/gradcam_cam_gb.jpg"):
         assert fact in done.stdout
     name, label = re.search(r"class +(\w+) \((\d+)\)", done.stdout).groups()
-    assert name in {one.name for one in both().objects}
+    assert name in {one.name for one in example_scene().objects}
     assert CLASSES[int(label)] == name
 
 
 def test_the_peak_of_each_class_lies_on_its_object(cli):
-    names = [one.name for one in both().objects]
+    names = [one.name for one in example_scene().objects]
     result = cli("--category", *names)
     assert result.code == 0
-    model, inputs = demo.load_network(), demo.to_input(both().image)
-    for one in both().objects:
+    model, inputs = demo.load_demo_network(), demo.to_input(example_scene().image)
+    for one in example_scene().objects:
         (heat,) = GradCAM(model)(inputs, one.label)
         assert one.mask[np.unravel_index(heat.argmax(), heat.shape)]
-        expected = show_cam_on_image(np.float32(both().image) / 255, heat, use_rgb=True)
+        expected = show_cam_on_image(np.float32(example_scene().image) / 255, heat, use_rgb=True)
         np.testing.assert_allclose(pixels(result.folder / f"gradcam_{one.name}_cam.jpg"), as_jpeg(expected), atol=8)
 
 
@@ -179,7 +159,7 @@ def test_a_second_run_writes_the_same_and_leaves_nothing_else(cli, photograph):
 
 def test_jpegs_have_quality_95(cli):
     result = cli("--weights", "random")
-    Image.fromarray(both().image).save("pillow.jpg", quality=95)
+    Image.fromarray(example_scene().image).save("pillow.jpg", quality=95)
     with Image.open("pillow.jpg") as pillow:
         for name in result.files:
             with Image.open(result.folder / name) as ours:
@@ -285,7 +265,7 @@ def test_unknown_method_lists_them(refused):
 def test_smoothing(cli, arguments, options):
     result = cli("--weights", "random", *arguments)
     network = load_network("demo", "random")
-    inputs = demo.to_input(both().image)
+    inputs = demo.to_input(example_scene().image)
     (heat,) = GradCAM(network.model)(inputs, **options)
     expected = as_jpeg(show_cam_on_image(network.preset.to_rgb(inputs), heat, use_rgb=True))
     np.testing.assert_allclose(pixels(result.folder / "gradcam_cam.jpg"), expected, atol=8)
@@ -303,7 +283,7 @@ def test_target_layers(cli, arguments, layers):
     result = cli("--weights", "random", *arguments)
     assert result.code == 0
     network = load_network("demo", "random")
-    inputs = demo.to_input(both().image)
+    inputs = demo.to_input(example_scene().image)
     (heat,) = GradCAM(network.model, layers)(inputs)
     expected = as_jpeg(show_cam_on_image(network.preset.to_rgb(inputs), heat, use_rgb=True))
     np.testing.assert_allclose(pixels(result.folder / "gradcam_cam.jpg"), expected, atol=8)
@@ -320,7 +300,7 @@ def test_layer_without_positions(refused):
 def test_list_layers_prints_the_table_and_writes_nothing(cli, photograph):
     result = cli("--list-layers")
     assert (result.code, result.err, result.files) == (0, "", [])
-    assert result.out == f"{list_layers(load_network('demo').model, demo.to_input(both().image))}\n"
+    assert result.out == f"{list_layers(load_network('demo').model, demo.to_input(example_scene().image))}\n"
     assert len(result.out.splitlines()) > 20
     (chosen,) = [line for line in result.out.splitlines() if line.endswith("<- taken if none is given")]
     assert chosen.startswith("conv5 ")
@@ -544,7 +524,7 @@ def test_weights_that_are_not_finite(refused):
 
 
 def test_a_blank_map_is_told_in_one_line(cli):
-    state = demo.load_network().state_dict()
+    state = demo.load_demo_network().state_dict()
     state["fc.weight"].zero_()
     result = cli("--weights", save(state), "--target-layer", "conv5")
     assert result.code == 0
@@ -560,7 +540,7 @@ def test_a_picture_without_weights_to_be_had_goes_to_the_bundled_network(cli, of
     first = result.err.splitlines()[0]
     for fact in ("warning", "resnet50", "bundled network", "--model", "--weights"):
         assert fact in first
-    assert result.out.startswith(f"picture  {photograph}\nnetwork  the bundled network")
+    assert result.out.startswith(f"image    {photograph}\nnetwork  the bundled network")
     assert pixels(result.folder / "gradcam_cam.jpg").shape == (128, 128, 3)
 
 
@@ -608,7 +588,7 @@ def test_a_download_says_nothing_on_standard_output(cli, offline, monkeypatch):
     monkeypatch.setattr(weights.value, "url", Path(f"squeezenet1_1-{digest}.pth").absolute().as_uri())
     result = cli("--model", "squeezenet1_1")
     assert result.code == 0
-    assert result.out.startswith("picture  the bundled scene, examples/both.png\nnetwork  squeezenet1_1\n")
+    assert result.out.startswith("image    the bundled scene, examples/both.png\nnetwork  squeezenet1_1\n")
     assert "Downloading" in result.err
 
 
@@ -701,5 +681,5 @@ def test_a_bug_is_not_hidden(cli, monkeypatch):
 
 
 def test_weights_that_are_no_file(refused, tmp_path):
-    assert refused("--weights", tmp_path).endswith(f": {str(tmp_path)!r} is no file\n")
-    assert refused("--weights", "missing.pt").endswith("no such file of weights: 'missing.pt'\n")
+    assert refused("--weights", tmp_path).endswith(f": {str(tmp_path)!r} is not a file\n")
+    assert refused("--weights", "missing.pt").endswith("no such weights file: 'missing.pt'\n")

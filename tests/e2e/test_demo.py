@@ -16,11 +16,19 @@ from torch import nn
 from torchvision.models import ShuffleNetV2, SwinTransformer, VisionTransformer
 
 from pytorch_grad_cam import GradCAM, cli
-from pytorch_grad_cam.cli.checkpoints import NetworkError
 from pytorch_grad_cam.demo import evaluate
 from pytorch_grad_cam.demo.evaluate import measure
-from pytorch_grad_cam.demo.network import NETWORKS, build_network, load_network, to_input, weights_path
-from pytorch_grad_cam.demo.scenes import CLASSES, HELD_OUT, SIZE, TRAINING, Scene, SceneObject, both, make_scene
+from pytorch_grad_cam.demo.network import NETWORKS, build_network, load_demo_network, to_input, weights_path
+from pytorch_grad_cam.demo.scenes import (
+    CLASSES,
+    HELD_OUT,
+    SIZE,
+    TRAINING,
+    Scene,
+    SceneObject,
+    example_scene,
+    make_scene,
+)
 from tools import train_demo as train
 
 pytestmark = pytest.mark.e2e
@@ -35,12 +43,15 @@ def scenes() -> list[Scene]:
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, nn.Module]:
-    return {name: load_network(name) for name in NETWORKS}
+    return {name: load_demo_network(name) for name in NETWORKS}
 
 
+with_networks = pytest.mark.xdist_group("demo_networks")  # with --dist loadgroup one worker loads them, and once
+with_scenes = pytest.mark.xdist_group("demo_scenes")
 each_network = pytest.mark.parametrize("name", NETWORKS)
 
 
+@with_scenes
 def test_a_seed_determines_the_scene(scenes: list[Scene]) -> None:
     first, again, other = scenes[3], make_scene(HELD_OUT[3]), make_scene(HELD_OUT[4])
     assert np.array_equal(first.image, again.image)
@@ -49,6 +60,7 @@ def test_a_seed_determines_the_scene(scenes: list[Scene]) -> None:
     assert not np.array_equal(first.image, other.image)
 
 
+@with_scenes
 def test_types_and_shapes(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert scene.image.shape == (SIZE, SIZE, 3)
@@ -59,6 +71,7 @@ def test_types_and_shapes(scenes: list[Scene]) -> None:
             assert one.name == CLASSES[one.label]
 
 
+@with_scenes
 def test_masks_are_disjoint_and_boxes_tight(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert np.sum([one.mask for one in scene.objects], axis=0).max() == 1
@@ -70,6 +83,7 @@ def test_masks_are_disjoint_and_boxes_tight(scenes: list[Scene]) -> None:
             assert all(edge.any() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
 
 
+@with_scenes
 def test_objects_differ_from_what_surrounds_them(scenes: list[Scene]) -> None:
     for scene in scenes:
         for one in scene.objects:
@@ -78,6 +92,7 @@ def test_objects_differ_from_what_surrounds_them(scenes: list[Scene]) -> None:
             assert np.linalg.norm(colours[mask].mean(0) - colours[~mask].mean(0)) > 50
 
 
+@with_scenes
 def test_one_to_three_objects_of_different_classes(scenes: list[Scene]) -> None:
     assert {len(scene.objects) for scene in scenes} == {1, 2, 3}
     assert {one.name for scene in scenes for one in scene.objects} == set(CLASSES)
@@ -99,8 +114,8 @@ def test_a_close_up_is_a_small_scene() -> None:
 def test_the_example_is_the_picture_in_examples() -> None:
     bgr = cv2.imread(str(EXAMPLE))
     assert bgr is not None
-    assert len(both().objects) == 2
-    assert np.abs(bgr[..., ::-1].astype(int) - both().image).max() <= 1
+    assert len(example_scene().objects) == 2
+    assert np.abs(bgr[..., ::-1].astype(int) - example_scene().image).max() <= 1
 
 
 @each_network
@@ -110,11 +125,13 @@ def test_weights_are_small_and_safe_to_load(name: str) -> None:
     assert all(isinstance(value, torch.Tensor) for value in weights.values())
 
 
+@with_networks
 def test_the_networks_are_those_of_torchvision(networks: dict[str, nn.Module]) -> None:
     kinds = {"shufflenet": ShuffleNetV2, "vit": VisionTransformer, "swin": SwinTransformer}
     assert {name: type(network) for name, network in networks.items()} == kinds
 
 
+@with_networks
 @pytest.mark.parametrize(
     ("name", "layer", "shape"),
     [
@@ -129,30 +146,32 @@ def test_the_last_map_keeps_small_objects_apart(
     maps: list[torch.Tensor] = []
     handle = networks[name].get_submodule(layer).register_forward_hook(lambda *call: maps.append(call[2]))
     with torch.no_grad():
-        logits = networks[name](to_input(both().image))
+        logits = networks[name](to_input(example_scene().image))
     handle.remove()
     assert logits.shape == (1, len(CLASSES))
     assert maps[0].shape == shape
 
 
 def test_to_input_takes_one_picture_or_several() -> None:
-    image = both().image
+    image = example_scene().image
     one, several = to_input(image), to_input(np.stack([image, image]))
     assert (one.shape, several.shape) == ((1, 3, SIZE, SIZE), (2, 3, SIZE, SIZE))
     assert torch.equal(one[0], several[1])
     assert one[0, 0, 5, 9].item() == pytest.approx((image[5, 9, 0] / 255 - 0.485) / 0.229, abs=1e-5)
 
 
+@with_networks
 @each_network
 def test_a_network_names_what_is_in_held_out_scenes(networks: dict[str, nn.Module], name: str) -> None:
     assert measure(networks[name], HELD_OUT[:300]).objects >= 0.97
 
 
+@with_networks
 @each_network
 def test_both_objects_of_the_example_have_the_highest_scores(networks: dict[str, nn.Module], name: str) -> None:
     with torch.no_grad():
-        best = networks[name](to_input(both().image))[0].topk(2).indices.tolist()
-    assert set(best) == {one.label for one in both().objects}
+        best = networks[name](to_input(example_scene().image))[0].topk(2).indices.tolist()
+    assert set(best) == {one.label for one in example_scene().objects}
 
 
 def holds_peak(one: SceneObject, heat: NDArray[np.float32]) -> bool:
@@ -161,9 +180,10 @@ def holds_peak(one: SceneObject, heat: NDArray[np.float32]) -> bool:
     return bool(heat.any() and x0 <= column < x1 and y0 <= row < y1)
 
 
+@with_networks
 @each_network
 def test_the_peak_of_each_class_lies_in_the_box_of_its_object(networks: dict[str, nn.Module], name: str) -> None:
-    scene = both()
+    scene = example_scene()
     maps = GradCAM(networks[name])(to_input(scene.image), [[one.label for one in scene.objects]])[0]
     assert [holds_peak(one, heat) for one, heat in zip(scene.objects, maps, strict=True)] == [True, True]
 
@@ -177,6 +197,7 @@ def test_scenes_need_numpy_only() -> None:
     assert not {name.split(".")[0] for name in loaded} & {"cv2", "PIL", "scipy", "torch", "torchvision"}
 
 
+@with_networks
 @pytest.mark.filterwarnings("ignore::pytorch_grad_cam.BlankMapWarning")
 @pytest.mark.parametrize(("name", "share"), [("shufflenet", 0.9), ("vit", 0.55), ("swin", 0.6)])
 def test_peaks_lie_in_boxes_far_more_often_than_by_chance(
@@ -243,9 +264,10 @@ def test_scenes_that_come_once_come_as_they_are() -> None:
         assert np.array_equal(image, make_scene(seed, count=1, size=64).image)
 
 
+@with_networks
 @torch.no_grad()
 def test_a_vit_takes_a_close_up_as_part_of_a_picture(networks: dict[str, nn.Module]) -> None:
-    network, inputs = networks["vit"], to_input(both().image)
+    network, inputs = networks["vit"], to_input(example_scene().image)
     torch.testing.assert_close(train.compute_logits(network, inputs, (0, 0)), network(inputs), rtol=1e-4, atol=1e-4)
     close_up = inputs[..., :64, :64]
     here, there = (train.compute_logits(network, close_up, corner) for corner in ((0, 0), (8, 8)))
@@ -304,8 +326,9 @@ def test_damaged_weights_are_one_clear_error(
         whole = {"empty": b"", "cut short": weights_path("vit").read_bytes()[:100_000]}
         path.write_bytes(whole.get(kind, weights_path("swin").read_bytes()))
     monkeypatch.setattr("pytorch_grad_cam.demo.network.weights_path", lambda name: path)
-    with pytest.raises(NetworkError, match="install the package again") as caught:
-        load_network("vit")
+    error_type = FileNotFoundError if kind == "missing" else ValueError
+    with pytest.raises(error_type, match="install the package again") as caught:
+        load_demo_network("vit")
     assert str(path) in str(caught.value)
     for main, arguments in ((evaluate.main, ["--network", "vit"]), (cli.main, [])):
         with pytest.raises(SystemExit) as exit_:

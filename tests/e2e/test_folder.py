@@ -1,7 +1,6 @@
 """Many pictures on the command line: the table, what is in such folders, runs that end early, several processes."""
 
 import contextlib
-import csv
 import json
 import os
 import random
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,13 +19,13 @@ from PIL import Image
 
 from pytorch_grad_cam import METHODS, GradCAM, LayerCAM
 from pytorch_grad_cam.cli import main
-from pytorch_grad_cam.cli.folder.discovery import find_pictures
-from pytorch_grad_cam.cli.folder.results import COLUMNS
-from pytorch_grad_cam.demo.network import load_network, to_input
+from pytorch_grad_cam.cli.folder.discovery import find_images
+from pytorch_grad_cam.demo.network import load_demo_network, to_input
 from pytorch_grad_cam.demo.scenes import CLASSES, make_scene
 from pytorch_grad_cam.utils.image import show_cam_on_image
 from pytorch_grad_cam.utils.image_files import encode_jpeg
 from pytorch_grad_cam.utils.regions import box_from_map
+from tests.helpers.results import tables
 
 pytestmark = pytest.mark.e2e
 
@@ -35,42 +33,6 @@ ROOT = Path(__file__).parents[2]
 DEMO = ("--model", "demo", "--workers", "0")
 SCENES = [make_scene(seed).image for seed in range(12)]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def cli(capsys):
-    """Run the command line: its exit code, what it said, the rows of both tables, which agree."""
-
-    def run(*arguments, output="output"):
-        try:
-            code = main([*map(str, arguments), "--output-dir", str(output)])
-        except SystemExit as stop:
-            code = stop.code
-        out, err = capsys.readouterr()
-        rows = tables(Path(output)) if Path(output, "results.jsonl").exists() else None
-        return SimpleNamespace(code=code, out=out, err=err, rows=rows, folder=Path(output))
-
-    return run
-
-
-def tables(folder):
-    """The rows of results.jsonl, which must be those of results.csv."""
-    lines = (folder / "results.jsonl").read_text("utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    with open(folder / "results.csv", encoding="utf-8", newline="") as file:
-        cells = list(csv.DictReader(file))
-    assert len(rows) == len(cells)
-    for row, of in zip(rows, cells, strict=True):
-        assert list(row) == list(of) == list(COLUMNS)
-        box, warnings = row["box"], row["warnings"]
-        told = {**row, "box": box and " ".join(map(str, box)), "warnings": " | ".join(warnings)}
-        assert of == {name: "" if value is None else str(value) for name, value in told.items()}
-    return rows
 
 
 def timeless(rows):
@@ -134,7 +96,7 @@ def test_what_is_no_picture_of_a_folder():
     scenes("photos", "UPPER.PNG", "x.jpeg", ".hidden.png", ".cache/x.png", "[1].png")
     Path("photos/notes.txt").write_text("no picture")
     Path("photos/sub.png").mkdir()
-    assert find_pictures(["photos"], Path("output"))[1] == ["UPPER.PNG", "[1].png", "x.jpeg"]
+    assert find_images(["photos"], Path("output"))[1] == ["UPPER.PNG", "[1].png", "x.jpeg"]
 
 
 def test_a_name_that_looks_like_a_glob_is_one_picture(cli):
@@ -170,17 +132,17 @@ def test_links_to_folders_are_followed_and_never_round_and_round(cli, photos):
 @pytest.mark.parametrize(
     ("arguments", "fact"),
     [
-        (("--image-path", "empty"), "'empty' is a folder without pictures; expected files with names such as *.jpg"),
+        (("--image-path", "empty"), "'empty' is a folder without images; expected file names such as *.jpg"),
         (("--image-path", "nowhere"), "no such file: 'nowhere'"),
-        (("--image-path", "nowhere/*.png"), "'nowhere/*.png' is a pattern without pictures"),
+        (("--image-path", "nowhere/*.png"), "'nowhere/*.png' is a pattern without images"),
         (("--image-path", "photos", "--category", "cat"), "no class 'cat'"),
         (("--image-path", "photos", "--methods", "gradcam,gradkam"), "no method 'gradkam', expected one of gradcam"),
         (("--image-path", "photos", "--methods", ""), "no method ''"),
         (("--image-path", "photos", "--method", "gradcam", "--methods", "layercam"), "not allowed with"),
         (("--image-path", "photos", "--target-layer", "stage9"), "stage4"),
         (("--image-path", "photos", "--target-layer", "fc"), "'fc'"),
-        (("--image-path", "photos", "--workers", "-1"), "'-1' is no number of at least 0"),
-        (("--image-path", "photos", "--output-dir", "file/out"), "is no folder"),
+        (("--image-path", "photos", "--workers", "-1"), "'-1' given, expected a whole number of at least 0"),
+        (("--image-path", "photos", "--output-dir", "file/out"), "is not a folder"),
         (("--resume",), "--resume needs --image-path"),
         (("--methods", "gradcam,layercam"), "--methods needs --image-path"),
         (("--save-maps",), "--save-maps needs --image-path"),
@@ -210,7 +172,7 @@ def test_list_layers_takes_the_first_picture(cli, photos):
 
 def test_a_row_says_what_the_library_says(cli, photos):
     result = cli("--image-path", "photos", *DEMO, "--save-maps", "--batch-size", 2)
-    cam = GradCAM(load_network())
+    cam = GradCAM(load_demo_network())
     for row, image in zip(result.rows, SCENES, strict=False):
         explanation = cam.explain(to_input(image))
         ((index,),) = explanation.targets.classes
@@ -263,7 +225,7 @@ def test_several_methods(cli, photos):
         ("b/c.png", "eigencam"),
     ]
     assert len(result.rows) == 15
-    cams = {name: METHODS[name](load_network()) for name in ("gradcam", "layercam", "eigencam")}
+    cams = {name: METHODS[name](load_demo_network()) for name in ("gradcam", "layercam", "eigencam")}
     for at, row in enumerate(result.rows):
         with np.load(result.folder / row["maps"]) as saved:
             expected = cams[row["method"]](to_input(SCENES[at // 3]))[0]
@@ -279,7 +241,7 @@ def test_several_classes(cli, photos):
         ("a.png", "layercam", "cross"),
     ]
     assert sorted(files_of(result.folder))[:2] == ["a.png.gradcam_cross.jpg", "a.png.gradcam_star.jpg"]
-    maps = LayerCAM(load_network())(to_input(SCENES[0]), [[0, 3]])[0]
+    maps = LayerCAM(load_demo_network())(to_input(SCENES[0]), [[0, 3]])[0]
     pixels = show_cam_on_image(SCENES[0] / np.float32(255), maps[1], use_rgb=True)
     with Image.open(result.folder / "a.png.layercam_cross.jpg") as overlay:
         Path("expected.jpg").write_bytes(encode_jpeg(pixels))
@@ -308,7 +270,7 @@ def test_names_of_every_kind(cli):
 
 def test_why_a_map_is_blank_stands_in_its_row(cli):
     scenes("photos", "a.png", "c.png")
-    state = load_network().state_dict()
+    state = load_demo_network().state_dict()
     state["fc.weight"][:4] = 0
     state["fc.weight"][0, 0] = 1e-9
     torch.save(state, "mine.pt")
@@ -352,7 +314,7 @@ def test_no_picture_can_be_read(cli):
     result = cli("--image-path", "photos", *DEMO)
     assert (result.code, result.err) == (1, "")
     for row in result.rows:
-        assert "no picture of a kind that Pillow knows" in row["error"]
+        assert "of a kind that Pillow knows" in row["error"]
         assert row["seconds"] == 0
         left = [name for name, value in row.items() if value is not None]
         assert left == ["path", "seconds", "warnings", "error"]
@@ -363,7 +325,7 @@ def test_a_picture_that_a_method_cannot_explain_does_not_take_its_batch_along(cl
 
     class Afraid(GradCAM):
         def channel_weights(self, evidence):
-            if any(torch.equal(image[None], dark) for image in evidence.inputs):
+            if any(torch.equal(image[None], dark) for image in evidence.forward.inputs.images):
                 raise ValueError("of the dark")
             return super().channel_weights(evidence)
 
@@ -378,7 +340,7 @@ def test_a_picture_that_a_method_cannot_explain_does_not_take_its_batch_along(cl
 
 
 def test_what_is_not_a_number_is_an_error(cli, photos):
-    state = load_network().state_dict()
+    state = load_demo_network().state_dict()
     state["fc.bias"][3] = float("nan")
     torch.save(state, "mine.pt")
     result = cli("--image-path", "photos", *DEMO, "--weights", "mine.pt", "--category", 3)
@@ -464,7 +426,7 @@ def test_resume_does_what_is_not_complete_and_no_more(cli, photos):
     ],
 )
 def test_resume_counts_nothing_that_was_made_otherwise(cli, photos, other):
-    torch.save(load_network().state_dict(), "mine.pt")
+    torch.save(load_demo_network().state_dict(), "mine.pt")
     cli("--image-path", "photos", *DEMO)
     result = cli("--image-path", "photos", *DEMO, *other, "--resume")
     assert timeless(result.rows) == timeless(cli("--image-path", "photos", *DEMO, *other, output="fresh").rows)
@@ -529,6 +491,8 @@ def test_a_line_that_is_not_whole_does_not_count(cli, photos):
 
 # A folder as they are: 300 files, 20 of them broken in ten ways
 
+on_wild = pytest.mark.xdist_group("wild")  # with --dist loadgroup one worker builds the folder, and once
+
 FRAMES = [Image.new("RGB", (40, 30), colour) for colour in ("red", "blue")]
 BROKEN = {
     "zero.png": lambda path: path.touch(),
@@ -587,7 +551,7 @@ def pictures_done(folder):
     done = 0
     for path in folder.glob(".records/*.jsonl"):
         with contextlib.suppress(FileNotFoundError):  # the run takes away what it has put in another file
-            done += path.read_bytes().count(b'"stamp"')
+            done += path.read_bytes().count(b'"fingerprint"')
     return done
 
 
@@ -605,6 +569,7 @@ def assert_equal_to_undisturbed(root, output):
     assert files_of(root / output) == files_of(root / "calm")
 
 
+@on_wild
 def test_broken_pictures_are_rows(wild):
     rows = tables(wild / "calm")
     by_path = {}
@@ -620,41 +585,44 @@ def test_broken_pictures_are_rows(wild):
     for name, fact in {
         "zero.png": "the file is empty",
         "truncated.jpg": "truncated",
-        "text.png": "no picture of a kind",
+        "text.png": "of a kind that Pillow knows",
         "long.png": "30000 x 2 would be resized to 1920000 x 128",
-        "animated.gif": "it holds 2 pictures",
+        "animated.gif": "it holds 2 ",
         "dangling.png": "no such file",
     }.items():
         assert fact in reasons[name]
     assert sorted(files_of(wild / "calm")) == sorted(row["overlay"] for row in rows if row["overlay"])
 
 
-def test_killed_ten_times_and_resumed(wild):
+@on_wild
+@pytest.mark.parametrize("kills", [3, pytest.param(10, marks=pytest.mark.soak)])
+def test_killed_and_resumed(wild, kills):
     rng = random.Random(0)
-    shutil.rmtree(wild / "killed", ignore_errors=True)
-    for _ in range(10):
-        before = pictures_done(wild / "killed")
-        process = start(wild, "killed", "--resume")
-        wait_for_pictures(process, wild / "killed", before + rng.choice([0, 1, 8, 12]))
+    output = f"killed{kills}"
+    for more in ([1, 8, 12, 0] * 3)[:kills]:
+        before = pictures_done(wild / output)
+        process = start(wild, output, "--resume")
+        wait_for_pictures(process, wild / output, before + more)
         time.sleep(rng.uniform(0, 0.03))
         kill(process)
-        for path in (wild / "killed").rglob("*.gradcam.jpg"):
+        for path in (wild / output).rglob("*.gradcam.jpg"):
             with Image.open(path) as overlay:
                 overlay.load()  # whole, whenever it is looked at
-    assert 20 < pictures_done(wild / "killed") < 288
-    assert not (wild / "killed" / "results.csv").exists()
-    last = start(wild, "killed", "--resume")
+    assert 20 < pictures_done(wild / output) < 288
+    assert not (wild / output / "results.csv").exists()
+    last = start(wild, output, "--resume")
     assert last.wait() == 1
-    assert_equal_to_undisturbed(wild, "killed")
+    assert_equal_to_undisturbed(wild, output)
 
 
+@on_wild
 def test_interrupted_by_ctrl_c(wild):
     process = start(wild, "interrupted")
     wait_for_pictures(process, wild / "interrupted", 20)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "")
-    assert re.fullmatch(r"cam\.py: interrupted; what is done is in 'interrupted', --resume goes on\n", err)
+    assert re.fullmatch(r"cam\.py: interrupted; results so far are in 'interrupted'; continue with --resume\n", err)
     rows = tables(wild / "interrupted")
     assert 0 < len(rows) < len(tables(wild / "calm"))
     assert {row["overlay"] for row in rows if row["overlay"]} <= set(files_of(wild / "interrupted"))
@@ -663,11 +631,12 @@ def test_interrupted_by_ctrl_c(wild):
     assert_equal_to_undisturbed(wild, "interrupted")
 
 
+@on_wild
 def test_two_processes_equal_one(wild):
     process = start(wild, "two", launcher=TORCHRUN)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert len(re.findall("^pictures ", out, re.M)) == 1
+    assert len(re.findall("^images ", out, re.M)) == 1
     journals = [(wild / "two" / ".records" / f"{rank}.jsonl").read_text("utf-8") for rank in range(2)]
     shares = [{record["path"] for line in text.split("\n") if line for record in json.loads(line)} for text in journals]
     assert sorted(map(len, shares)) == [148, 152]  # 38 batches of 8, the last one of 4
@@ -675,6 +644,7 @@ def test_two_processes_equal_one(wild):
     assert_equal_to_undisturbed(wild, "two")
 
 
+@on_wild
 def test_two_processes_write_a_report_though_some_pictures_failed(wild):
     """torchrun ends all processes once one of them ends with an error."""
     process = start(wild, "reported", "--report", launcher=TORCHRUN)
@@ -684,6 +654,7 @@ def test_two_processes_write_a_report_though_some_pictures_failed(wild):
     assert (wild / "reported" / "report.html").read_text("utf-8").rstrip().endswith("</html>")
 
 
+@on_wild
 def test_a_killed_process_leaves_a_run_that_resume_completes(wild):
     psutil = pytest.importorskip("psutil")
     process = start(wild, "widowed", launcher=TORCHRUN)
@@ -700,6 +671,7 @@ def test_a_killed_process_leaves_a_run_that_resume_completes(wild):
     assert_equal_to_undisturbed(wild, "widowed")
 
 
+@on_wild
 def test_bad_usage_of_two_processes_is_one_line(wild):
     process = start(wild, "nothing", pictures="photos/nothing*", launcher=TORCHRUN)
     _, err = process.communicate(timeout=120)

@@ -94,10 +94,8 @@ def test_all_negative_before_the_relu(images):
     with pytest.warns(BlankMapWarning):
         raw = explanation.explain(images, 1).layer_maps[0]
     assert raw.max() <= 0
-    negative = (
-        f"image 0: of 192 positions of layer 'features', {(raw[0] < 0).sum()} are negative before the ReLU and none"
-    )
-    assert f"{negative} is positive ({raw[0].min():.3g} to {raw[0].max():.3g}, score" in said
+    negative = f"image 0: the map of layer 'features' is negative at {(raw[0] < 0).sum()} of 192 positions and nowhere"
+    assert f"{negative} positive before the ReLU ({raw[0].min():.3g} to {raw[0].max():.3g}, score" in said
 
 
 def test_all_positions_alike(images):

@@ -59,9 +59,11 @@ def test_releases_before_1_5_had_use_cuda_in_third_place(model, images):
     assert np.array_equal(GradCAM(model=model, target_layer=model.features, use_cuda=False)(images), expected)
     assert np.array_equal(GradCAM(model, model.features, False, reshape_transform=transform)(images), expected)
     assert np.array_equal(GradCAM(model, model.features, transform)(images), expected)
-    for extra in ([None, transform], [False, transform, 3], [transform, 3]):
-        with pytest.raises(TypeError, match="takes model, target_layers and reshape_transform by position"):
+    for extra in ([transform, False, True, None, True, 3], [False, transform, False, True, None, True, 3]):
+        with pytest.raises(TypeError, match="GradCAM takes model, .*reshape_transform, .* by position, in this order"):
             GradCAM(model, [model.features], *extra)
+    with pytest.raises(TypeError, match="reshape_transform was given twice"):
+        GradCAM(model, [model.features], transform, reshape_transform=transform)
     with pytest.raises(TypeError, match="reshape_transform is 'relu', expected a function of a layer's output"):
         GradCAM(model, model.features, "relu")
 
@@ -762,9 +764,53 @@ def test_a_container_that_is_called(images):
 
 
 def test_a_subclass_that_overrides_nothing(model, images):
-    class Old(pytorch_grad_cam.BaseCAM):
-        def get_cam_weights(self, *_):
-            return np.ones((3, 5))
+    class Empty(pytorch_grad_cam.BaseCAM):
+        pass
 
-    with pytest.raises(NotImplementedError, match=r"Old must override channel_weights\(evidence\); get_cam_weights"):
-        Old(model, "features")(images)
+    with pytest.raises(NotImplementedError, match=r"Empty must override channel_weights\(evidence\), or layer_map"):
+        Empty(model, "features")(images)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 1, 5), (3, 1, 4, 1, 1), (3, 1, 5, 2, 2), (1, 1, 5, 1, 1), (3, 5, 6, 8)])
+def test_weights_of_a_wrong_shape_are_an_error(model, images, shape):
+    class Wrong(pytorch_grad_cam.BaseCAM):
+        def channel_weights(self, evidence):
+            return torch.ones(shape)
+
+    with pytest.raises(ValueError, match=r"channel_weights of Wrong returned \(.* expected \(3, K, 5, 1, 1\) or"):
+        Wrong(model, "features")(images)
+
+
+def test_a_layer_map_of_a_wrong_shape_is_an_error(model, images):
+    class Wrong(GradCAM):
+        def reduce(self, weighted):
+            return weighted.sum(dim=3)
+
+    with pytest.raises(ValueError, match=r"layer map of Wrong is \(3, 1, 5, 8\); expected \(3, K, 6, 8\)"):
+        Wrong(model, "features")(images)
+
+
+def test_a_step_can_be_overridden(model, images):
+    class Worst(GradCAM):
+        def default_targets(self, outputs):
+            return outputs.argmin(dim=1)
+
+    class Largest(GradCAM):
+        def fuse(self, layer_maps, size):
+            return super().fuse(layer_maps[-1:], size)
+
+    worst = model(images).argmin(dim=1)
+    assert np.array_equal(Worst(model, "features")(images), GradCAM(model, "features")(images, worst))
+    assert not np.array_equal(GradCAM(model, "features")(images), GradCAM(model, "features")(images, worst))
+    assert np.array_equal(Largest(model, ["mix", "features"])(images), GradCAM(model, "features")(images))
+
+
+def test_what_a_method_did_not_ask_for_is_an_error(model, images):
+    class Gradients(pytorch_grad_cam.BaseCAM):
+        derivatives = 0
+
+        def channel_weights(self, evidence):
+            return evidence.gradients
+
+    with pytest.raises(AttributeError, match="derivatives = 1"):
+        Gradients(model, "features")(images)

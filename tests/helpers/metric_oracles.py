@@ -1,6 +1,6 @@
-"""Each metric written again from its paper: loops in NumPy float64, importing nothing from the package.
+"""Independent versions of the metrics: loops in NumPy float64, written from the papers, without the package.
 
-One map and one picture at a time; `score` is a function from a picture (C, H, W) to a number.
+Each takes one map and one image; `score` is a function from an image (C, H, W) to a number.
 """
 
 import numpy as np
@@ -60,38 +60,38 @@ def order(heat, most):
     return sorted(places, key=lambda spot: -heat[spot] if most else heat[spot])  # which is stable
 
 
-def curve(picture, other, heat, score, step):
-    """Scores as pixels of the picture become those of the other, and the area (RISE)."""
-    scores, changed = [score(picture)], picture.copy()
+def curve(image, replacement, heat, score, step):
+    """Scores as pixels of an image become those of a second one, and the area (RISE)."""
+    scores, changed = [score(image)], image.copy()
     places = order(heat, most=True)
     shares = [0.0]
     for start in range(0, len(places), step):
         for y, x in places[start : start + step]:
-            changed[:, y, x] = other[:, y, x]
+            changed[:, y, x] = replacement[:, y, x]
         scores.append(score(changed))
         shares.append(min(start + step, len(places)) / len(places))
     area = sum((b - a) * (s + t) / 2 for a, b, s, t in zip(shares, shares[1:], scores, scores[1:], strict=False))
     return scores, area
 
 
-def blur(picture):
-    result = np.zeros_like(picture)
-    height, width = picture.shape[1:]
+def blur(image):
+    result = np.zeros_like(image)
+    height, width = image.shape[1:]
     total = sum(np.exp(-(i**2 + j**2) / 50) for i in range(-5, 6) for j in range(-5, 6))
     for y in range(height):
         for x in range(width):
             for i in range(-5, 6):
                 for j in range(-5, 6):
                     row, column = min(max(y + i, 0), height - 1), min(max(x + j, 0), width - 1)
-                    result[:, y, x] += np.exp(-(i**2 + j**2) / 50) / total * picture[:, row, column]
+                    result[:, y, x] += np.exp(-(i**2 + j**2) / 50) / total * image[:, row, column]
     return result
 
 
-def impute(picture, missing, weights=(1 / 6, 1 / 6, 1 / 12)):
+def impute(image, missing, weights=(1 / 6, 1 / 6, 1 / 12)):
     """ROAD, section 4.2: a dense system, one equation for each missing pixel."""
     places = [tuple(spot) for spot in np.argwhere(missing)]
     number = {spot: i for i, spot in enumerate(places)}
-    matrix, right = np.zeros((len(places),) * 2), np.zeros((len(places), len(picture)))
+    matrix, right = np.zeros((len(places),) * 2), np.zeros((len(places), len(image)))
     for (y, x), i in number.items():
         for row in (-1, 0, 1):
             for column in (-1, 0, 1):
@@ -103,18 +103,18 @@ def impute(picture, missing, weights=(1 / 6, 1 / 6, 1 / 12)):
                 if spot in number:
                     matrix[i, number[spot]] -= weight
                 else:
-                    right[i] += weight * picture[(slice(None), *spot)]
-    filled = picture.copy()
+                    right[i] += weight * image[(slice(None), *spot)]
+    filled = image.copy()
     for spot, values in zip(places, np.linalg.solve(matrix, right), strict=True):
         filled[(slice(None), *spot)] = values
     return filled
 
 
-def road(picture, heat, score, percentage, most):
+def road(image, heat, score, percentage, most):
     missing = np.zeros(heat.shape, bool)
     for spot in order(heat, most)[: int(heat.size * percentage / 100 + 0.5)]:
         missing[spot] = True
-    return score(impute(picture, missing)) - score(picture)
+    return score(impute(image, missing)) - score(image)
 
 
 def pearson(first, second):

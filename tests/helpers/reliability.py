@@ -18,7 +18,7 @@ FILES = {
     "Traps": "test_traps.py",
     "Formulas": "test_methods.py",
     "Blank maps": "test_blank_maps.py",
-    "Inputs that do not suit the model": "test_misfits.py",
+    "ModelInputs that do not suit the model": "test_misfits.py",
     "State": "test_side_effects.py",
     "Threads": "test_threads.py",
     "Precision and memory layout": "test_precision.py",

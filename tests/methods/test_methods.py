@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytorch_grad_cam import METHODS, GradCAM, GradCAMPlusPlus, XGradCAM
-from pytorch_grad_cam._engine.reductions import first_component
+from pytorch_grad_cam._engine.reductions import first_component, mean_of_layers
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from tests.helpers import oracles
 from tests.helpers.tiny_networks import NAMES, ConvNet, GapNet, make

@@ -5,15 +5,15 @@ import pytest
 import torch
 
 from pytorch_grad_cam.demo.scenes import both
-from pytorch_grad_cam.metrics import box_iou, energy_pointing_game, mask_iou, pointing_game
+from pytorch_grad_cam.metrics import energy_pointing_game, map_box_iou, mask_iou, pointing_game
 from pytorch_grad_cam.utils.regions import box_from_map, mask_from_box, mask_from_map
 from tests.helpers import metric_oracles as oracles
 
-METRICS = [pointing_game, energy_pointing_game, mask_iou, box_iou]
+METRICS = [pointing_game, energy_pointing_game, mask_iou, map_box_iou]
 
 
 @pytest.fixture
-def given():
+def arguments():
     """Maps with ties, masks that are no boxes, their boxes."""
     rng = np.random.default_rng(1)
     maps = rng.integers(0, 8, (5, 4, 9, 13)) / 7.0
@@ -39,29 +39,29 @@ def by_oracle(maps, truth, oracle):
 
 
 @pytest.mark.parametrize("kind", [torch.tensor, np.array])
-def test_metrics_equal_their_oracles(given, kind):
-    maps, masks, boxes = given
+def test_metrics_equal_their_oracles(arguments, kind):
+    maps, masks, boxes = arguments
     filled = np.array([[inside(box, (9, 13)) for box in row] for row in boxes])
     for truth, pixels in ((masks, masks), (boxes, filled)):
-        given = kind(maps), kind(truth)
+        pair = kind(maps), kind(truth)
         for tolerance in (0, 1, 2.5, 15):
             expected = by_oracle(maps, pixels, lambda h, m, t=tolerance: oracles.pointing_game(h, m, t))
-            assert np.array_equal(pointing_game(*given, tolerance), expected)
-        assert np.allclose(energy_pointing_game(*given), by_oracle(maps, pixels, oracles.energy))
+            assert np.array_equal(pointing_game(*pair, tolerance), expected)
+        assert np.allclose(energy_pointing_game(*pair), by_oracle(maps, pixels, oracles.energy))
         for threshold in (0.2, 0.5, 1):
             expected = by_oracle(maps, pixels, lambda h, m, t=threshold: oracles.iou(h >= t * h.max(), m))
-            assert np.allclose(mask_iou(*given, threshold), expected)
+            assert np.allclose(mask_iou(*pair, threshold), expected)
             for region in ("largest", "strongest"):
 
                 def oracle(heat, mask, threshold=threshold, region=region):
                     box = oracles.main_box(heat, threshold, region == "strongest")
                     return oracles.iou(inside(box, heat.shape), inside(around(mask), heat.shape))
 
-                assert np.allclose(box_iou(*given, threshold, region), by_oracle(maps, pixels, oracle))
+                assert np.allclose(map_box_iou(*pair, threshold, region), by_oracle(maps, pixels, oracle))
 
 
-def test_one_map_and_batches_of_any_shape(given):
-    maps, masks, boxes = given
+def test_one_map_and_batches_of_any_shape(arguments):
+    maps, masks, boxes = arguments
     for metric in METRICS:
         for truth in (masks, boxes):
             whole = metric(maps, truth)
@@ -82,14 +82,14 @@ def test_by_hand():
     assert energy_pointing_game(heat, box) == energy_pointing_game(heat, mask) == pytest.approx(1 / 3)
     assert mask_iou(heat, box) == pytest.approx(1 / 10)
     assert mask_iou(heat, box, 0.6) == pytest.approx(1 / 6)
-    assert box_iou(heat, box) == 0
-    assert box_iou(heat, box, region="strongest") == pytest.approx(1 / 6)
+    assert map_box_iou(heat, box) == 0
+    assert map_box_iou(heat, box, region="strongest") == pytest.approx(1 / 6)
 
 
 def test_a_perfect_map_of_a_scene():
     objects = both().objects
-    maps = np.stack([one.mask for one in objects]).astype(np.float32)
-    masks, boxes = np.stack([one.mask for one in objects]), np.array([one.box for one in objects])
+    maps = np.stack([item.mask for item in objects]).astype(np.float32)
+    masks, boxes = np.stack([item.mask for item in objects]), np.array([item.box for item in objects])
     for truth in (masks, boxes):
         for metric in METRICS:
             if metric is not mask_iou or truth is masks:
@@ -136,7 +136,7 @@ def test_errors_say_what_was_given():
     for metric in METRICS:
         with pytest.raises(ValueError, match=r"\(2, 3\) for maps \(2, 5, 6\)"):
             metric(heat, box[:, :3])
-        with pytest.raises(ValueError, match="1 of 2 masks or boxes hold no pixel, the first is number 1"):
+        with pytest.raises(ValueError, match="1 of 2 masks or boxes are empty, the first at index 1"):
             metric(heat, torch.tensor([[0, 0, 2, 2], [3, 3, 3, 5]]))
         with pytest.raises(ValueError, match="NaN"):
             metric(heat * torch.nan, box)
@@ -145,7 +145,7 @@ def test_errors_say_what_was_given():
     with pytest.raises(ValueError, match="tolerance"):
         pointing_game(heat, box, -1)
     for wrong in (0, 1.5, float("nan")):
-        for call in (mask_from_map, box_from_map, lambda *given: mask_iou(given[0], box, given[1])):
+        for call in (mask_from_map, box_from_map, lambda map, threshold: mask_iou(map, box, threshold)):
             with pytest.raises(ValueError, match="threshold"):
                 call(heat, wrong)
     with pytest.raises(ValueError, match="region"):
@@ -158,13 +158,13 @@ def test_whatever_holds_numbers():
     maps = np.random.default_rng(0).random((2, 6, 8))
     masks = maps > 0.5
     expected = mask_iou(torch.tensor(maps), torch.tensor(masks))
-    for some, truth in (
+    for values, truth in (
         (list(maps), list(masks)),
-        ([torch.tensor(one) for one in maps], [torch.tensor(one) for one in masks]),
+        ([torch.tensor(map) for map in maps], [torch.tensor(mask) for mask in masks]),
         (maps[:, ::-1][:, ::-1], masks),
         (maps.tolist(), masks.astype(np.uint16)),
     ):
-        assert torch.allclose(mask_iou(some, truth), expected)
+        assert torch.allclose(mask_iou(values, truth), expected)
     for wrong in (None, "map", maps + 0j):
         with pytest.raises(TypeError, match="expected an array or tensor of real numbers"):
             pointing_game(wrong, masks)

@@ -1,4 +1,4 @@
-"""Picture files of every kind."""
+"""Image files of every format."""
 
 import os
 import struct
@@ -12,14 +12,14 @@ from pytorch_grad_cam.utils.image_files import PictureError, encode_jpeg, open_p
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (20, 30, 3), np.uint8)
-GREY = RNG.integers(0, 256, (20, 30), np.uint8)
+GRAY = RNG.integers(0, 256, (20, 30), np.uint8)
 
 
 def reopened(tmp_path, image, suffix=".png", **options):
     image.save(tmp_path / f"picture{suffix}", **options)
-    picture = open_picture(tmp_path / f"picture{suffix}")
-    assert picture.mode == "RGB"
-    return np.asarray(picture)
+    image = open_picture(tmp_path / f"picture{suffix}")
+    assert image.mode == "RGB"
+    return np.asarray(image)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif"])
@@ -27,19 +27,19 @@ def test_rgb_is_unchanged(tmp_path, suffix):
     np.testing.assert_array_equal(reopened(tmp_path, Image.fromarray(PIXELS), suffix), PIXELS)
 
 
-def test_grey_has_three_equal_channels(tmp_path):
-    np.testing.assert_array_equal(reopened(tmp_path, Image.fromarray(GREY)), np.stack([GREY] * 3, -1))
+def test_gray_has_three_equal_channels(tmp_path):
+    np.testing.assert_array_equal(reopened(tmp_path, Image.fromarray(GRAY)), np.stack([GRAY] * 3, -1))
 
 
 def test_one_bit_is_black_and_white(tmp_path):
-    expected = np.where(GREY[..., None] > 127, 255, 0).repeat(3, -1)
-    np.testing.assert_array_equal(reopened(tmp_path, Image.fromarray(GREY > 127)), expected)
+    expected = np.where(GRAY[..., None] > 127, 255, 0).repeat(3, -1)
+    np.testing.assert_array_equal(reopened(tmp_path, Image.fromarray(GRAY > 127)), expected)
 
 
 @pytest.mark.parametrize(("suffix", "dtype"), [(".png", "<u2"), (".tif", "<u2"), (".tif", "<i4")])
-def test_16_bit_grey_is_scaled_not_clipped(tmp_path, suffix, dtype):
-    values = (GREY.astype(dtype) * 257).astype(dtype)
-    np.testing.assert_array_equal(reopened(tmp_path, Image.fromarray(values), suffix), np.stack([GREY] * 3, -1))
+def test_16_bit_gray_is_scaled_not_clipped(tmp_path, suffix, dtype):
+    values = (GRAY.astype(dtype) * 257).astype(dtype)
+    np.testing.assert_array_equal(reopened(tmp_path, Image.fromarray(values), suffix), np.stack([GRAY] * 3, -1))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -68,7 +68,7 @@ def test_transparent_palette_shows_white_behind(tmp_path, suffix):
     assert (got[:, 15:] == 255).all()
 
 
-def test_transparent_colour_of_rgb(tmp_path):
+def test_transparent_color_of_rgb(tmp_path):
     pixels = PIXELS.copy()
     pixels[:5] = (1, 2, 3)
     assert (reopened(tmp_path, Image.fromarray(pixels), transparency=(1, 2, 3))[:5] == 255).all()

@@ -1,1 +1,1 @@
-"""A folder of pictures explained: found, decoded, recorded as they are done, and put in a table."""
+"""Folder runs: image discovery, decoding, a journal of finished images, and the results tables."""

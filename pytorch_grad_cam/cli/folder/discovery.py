@@ -1,4 +1,4 @@
-"""Which pictures are meant: those of a folder, of a glob, or named one by one."""
+"""Find image files: in folders, by globs, or by path."""
 
 import glob
 import os
@@ -11,53 +11,56 @@ SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jpe", ".jfif", ".apng", ".dib", ".avif",
     ".jp2", ".j2k", ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".ico", ".pcx", ".psd", ".mpo",
 )  # fmt: skip
-"""Of a folder, the files with these names are pictures; a glob takes all that it matches."""
+"""File name suffixes of images in a folder; a glob takes every file that it matches."""
 
 
 def means_several(paths: Sequence[str]) -> bool:
-    """Whether what a user gave as a path is more than one picture: a folder, a glob, or several files."""
+    """Return True if the paths are several, a folder or a glob."""
     return len(paths) > 1 or os.path.isdir(paths[0]) or _is_glob(paths[0])
 
 
-def find_pictures(paths: Sequence[str], leave_out: Path) -> tuple[Path, list[str]]:
-    """The folder that the pictures lie in, and their paths relative to it, sorted.
+def find_images(paths: Sequence[str], leave_out: Path) -> tuple[Path, list[str]]:
+    """Find image files in folders, by globs and by path.
 
-    A folder is searched with all that lies below it; names that begin with a dot are left out, as the shell does. A
-    folder that cannot be listed stands for what is in it, so that it is not passed over in silence.
+    Folders are searched recursively. Names that begin with a dot are skipped. A subfolder that cannot be listed is
+    returned as a path, so that its failure is reported.
 
     Args:
         paths: folders, globs and files.
-        leave_out: a folder whose files are no pictures to explain: the one that results are written to.
+        leave_out: folder of the results; images in it are skipped.
+
+    Returns:
+        the common root folder, and the paths relative to it, sorted
 
     Raises:
-        PictureError: if there is none, or the results would lie among them.
+        PictureError: if no image matches, or `leave_out` is the root folder itself.
     """
     for path in filter(os.path.isdir, paths):
         if not os.access(path, os.R_OK | os.X_OK):
             raise PictureError(f"no permission to list the folder {path!r}")
     roots = [_root(path) for path in paths]
-    root = Path(roots[0] if len(paths) == 1 else os.path.commonpath([os.path.abspath(one) for one in roots]))
-    results, pictures = os.path.realpath(leave_out), os.path.realpath(root)
-    if results == pictures and not all(map(os.path.isfile, paths)):
-        raise PictureError(f"the results would lie among the pictures in {str(root)!r}: choose another --output-dir")
-    inside = _holds(pictures, results) and results != pictures
-    found = {
+    root = Path(roots[0] if len(paths) == 1 else os.path.commonpath([os.path.abspath(root) for root in roots]))
+    results, images = os.path.realpath(leave_out), os.path.realpath(root)
+    if results == images and not all(map(os.path.isfile, paths)):
+        raise PictureError(f"the results would lie among the images in {str(root)!r}: choose another --output-dir")
+    inside = _holds(images, results) and results != images
+    matches = {
         Path(os.path.relpath(match, root)).as_posix()
         for path in paths
         for match in _matches(path)
         if not (inside and _holds(results, os.path.realpath(os.path.dirname(match))))
     }
-    if not found:
+    if not matches:
         kinds = "folders" if len(paths) > 1 else "a folder" if os.path.isdir(paths[0]) else "a pattern"
         raise PictureError(
-            f"{', '.join(map(repr, paths))} is {kinds} without pictures; expected files with names such as "
-            f"{', '.join('*' + suffix for suffix in SUFFIXES[:6])}, here or in folders below"
+            f"{', '.join(map(repr, paths))} is {kinds} without images; expected file names such as "
+            f"{', '.join('*' + suffix for suffix in SUFFIXES[:6])}, here or in subfolders"
         )
-    return root, sorted(found)
+    return root, sorted(matches)
 
 
 def _root(path: str) -> str:
-    """The folder that the names of its matches are relative to."""
+    """Return the folder that the matches of a path are relative to."""
     if os.path.isdir(path):
         return path
     folder = os.path.dirname(path)
@@ -83,7 +86,7 @@ def _below(folder: str) -> Iterator[str]:
     unreadable: list[str] = []
     for inside, folders, files in os.walk(folder, onerror=lambda e: unreadable.append(e.filename), followlinks=True):
         here = os.path.realpath(inside)
-        # A link to a folder above this one would lead round and round.
+        # A link to a parent folder would recurse forever.
         folders[:] = [
             name
             for name in folders

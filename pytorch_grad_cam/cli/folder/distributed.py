@@ -1,4 +1,4 @@
-"""Several processes that share one run, as `torchrun` starts them; one alone is rank 0 of 1."""
+"""Processes of one run, started by `torchrun`; a single process is rank 0 of 1."""
 
 import os
 from collections.abc import Callable
@@ -11,14 +11,16 @@ T = TypeVar("T")
 
 
 class Ranks:
-    """This process among those of the run; a context manager.
+    """Rank of this process, and the process group as a context manager.
 
-    Only words pass between the processes, so gloo does, whatever they compute on.
+    The backend is gloo on every device: only small Python objects are exchanged.
 
     Attributes:
-        rank: of this process; the first is 0.
-        count: of all processes.
-        local_rank: among those of this machine, local_count of them.
+        launched: True if torchrun started this process.
+        rank: rank of this process, from 0.
+        count: number of processes (world size).
+        local_rank: rank on this machine, from 0.
+        local_count: number of processes on this machine.
     """
 
     def __init__(self) -> None:
@@ -31,7 +33,7 @@ class Ranks:
 
     def __enter__(self) -> "Ranks":
         if self.count > 1:
-            # The others wait for the slowest as long as it takes; one that dies is noticed at once.
+            # Ranks wait for the slowest without a limit; gloo notices a dead process at once.
             torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
         return self
 
@@ -39,32 +41,35 @@ class Ranks:
         if self.count > 1 and kind is None:
             torch.distributed.destroy_process_group()
 
-    def from_first(self, make: Callable[[], T]) -> T:
-        """What the first process makes, in all of them; where it fails, all do.
+    def broadcast(self, make: Callable[[], T]) -> T:
+        """Call `make` in rank 0 and return its result in all ranks.
+
+        Args:
+            make: called in rank 0 only; its exception is raised there.
 
         Raises:
-            SystemExit: in the others, with code 2, if it failed in the first.
+            SystemExit: in the other ranks, with code 2, if `make` failed in rank 0.
         """
         if self.count == 1:
             return make()
-        told: list[Any] = [None]
+        message: list[Any] = [None]
         try:
             if self.rank == 0:
-                told = [(make(),)]
+                message = [(make(),)]
         finally:
-            torch.distributed.broadcast_object_list(told)
-        if told[0] is None:
+            torch.distributed.broadcast_object_list(message)
+        if message[0] is None:
             raise SystemExit(2)
-        return told[0][0]  # type: ignore[no-any-return]
+        return message[0][0]  # type: ignore[no-any-return]
 
-    def wait(self) -> None:
-        """Until all processes are here.
+    def barrier(self) -> None:
+        """Wait until all ranks have called this method.
 
         Raises:
-            RuntimeError: if one of them has ended.
+            RuntimeError: if another process has ended.
         """
         if self.count > 1:
             try:
                 torch.distributed.barrier()
             except RuntimeError as error:
-                raise RuntimeError("another process of this run has ended; --resume completes what is left") from error
+                raise RuntimeError("another process of this run has ended; continue with --resume") from error

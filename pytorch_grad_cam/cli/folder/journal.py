@@ -1,4 +1,4 @@
-"""What is done so far, on disk: whole lines, one for each batch, so that a run that was killed can go on."""
+"""Journal of finished images on disk, one line per batch, from which a killed run resumes."""
 
 import json
 import os
@@ -11,15 +11,15 @@ from pytorch_grad_cam.utils.image_files import write_whole
 FOLDER = ".records"
 
 Record = dict[str, Any]
-"""Of one picture: `path`, `settings` of the run, `stamp` of the file, and its `rows` of the table."""
+"""Record of an image: its `path`, `settings` of the run, `fingerprint` of the file, and `rows` of the table."""
 
 
 class Journal:
-    """The records of one process; a line is on the disk before the next is begun.
+    """Append-only journal of one process; each line is synced to disk before the next.
 
     Args:
-        output_dir: the folder of the results.
-        rank: of this process.
+        output_dir: folder of the results.
+        rank: rank of this process, from 0.
     """
 
     def __init__(self, output_dir: Path, rank: int) -> None:
@@ -27,8 +27,8 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write the records of a batch: all of them, or, where the process is killed, a line that does not count."""
-        line = "\n" + json.dumps(records, ensure_ascii=False) + "\n"  # apart from what Ctrl-C has left of another
+        """Write the records of a batch as one line; if the process is killed meanwhile, the line is ignored."""
+        line = "\n" + json.dumps(records, ensure_ascii=False) + "\n"  # Ctrl-C may have cut off the line before
         with open(self.path, "ab") as file:
             file.write(line.encode())
             file.flush()
@@ -36,7 +36,7 @@ class Journal:
 
 
 def read_records(output_dir: Path) -> Iterator[Record]:
-    """All records of all processes; a line that is not whole is passed over."""
+    """Yield the records of all processes; skip incomplete lines."""
     for path in sorted((output_dir / FOLDER).glob("*.jsonl")):
         with open(path, "rb") as file:
             for line in file:
@@ -47,7 +47,7 @@ def read_records(output_dir: Path) -> Iterator[Record]:
 
 
 def rewrite(output_dir: Path, keep: Sequence[Record]) -> None:
-    """Replace all records by some of them, in one file that no process appends to."""
+    """Replace all journals by one file that holds the records in `keep`."""
     folder = output_dir / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / "kept.jsonl"

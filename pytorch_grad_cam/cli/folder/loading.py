@@ -1,4 +1,4 @@
-"""Pictures as input of a network, decoded in the workers of a DataLoader; what cannot be read becomes an error."""
+"""Decode image files to network inputs in DataLoader workers; record unreadable files as errors."""
 
 import os
 import signal
@@ -19,37 +19,41 @@ from pytorch_grad_cam.utils.image_files import PictureError, open_picture
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# The contents of a file are taken for the same as long as these are.
-Stamp = tuple[int, int]
+Fingerprint = tuple[int, int]
+"""Size in bytes and modification time in ns of a file; a change of either means a changed file."""
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
-    """What is known of a file after it was decoded.
+class DecodedImage:
+    """Facts about an image file after decoding.
 
     Attributes:
-        path: relative to the folder of the run.
-        stamp: of the file, None where there is none.
-        size: width and height, upright.
-        pixels: (H, W, 3) uint8, where all of the picture is asked for.
-        error: why there is no input, or None.
+        path: path relative to the root folder of the run.
+        fingerprint: size and modification time of the file; None if there is no file.
+        size: (width, height) in pixels, upright.
+        pixels: (H, W, 3) uint8 RGB if the whole image is requested, else None.
+        error: reason of a failure; None if the image was decoded.
     """
 
     path: str
-    stamp: Stamp | None = None
+    fingerprint: Fingerprint | None = None
     size: tuple[int, int] = (0, 0)
     pixels: Tensor | None = None
     error: str | None = None
 
 
-Batch = tuple[Tensor | None, list[Picture], list[Picture]]
-"""The inputs (B, 3, H, W) of the pictures that could be read, these pictures, and the others."""
+Batch = tuple[Tensor | None, list[DecodedImage], list[DecodedImage]]
+"""Inputs (B, 3, H, W), or None if B is 0; the B decoded images; the images that failed."""
 
 
-class PictureFiles(Dataset[tuple[Tensor | None, Picture]]):
-    """The pictures at some paths, below a root, as the preset of a network takes them.
+class ImageFiles(Dataset[tuple[Tensor | None, DecodedImage]]):
+    """Dataset of image files, preprocessed for a network.
 
-    whole: keep the pixels as they were, too
+    Args:
+        root: folder that the paths are relative to.
+        paths: image files.
+        preset: preprocessing of the network.
+        whole: also keep the pixels of the original image.
     """
 
     def __init__(self, root: Path, paths: Sequence[str], preset: Preset, whole: bool) -> None:
@@ -61,32 +65,32 @@ class PictureFiles(Dataset[tuple[Tensor | None, Picture]]):
     def __len__(self) -> int:
         return len(self.paths)
 
-    def __getitem__(self, index: int) -> tuple[Tensor | None, Picture]:
-        """(3, H, W), or None, and the picture."""
+    def __getitem__(self, index: int) -> tuple[Tensor | None, DecodedImage]:
+        """Return the input (3, H, W) float32, or None after a failure, and the facts about the file."""
         path = self.paths[index]
-        stamp = None
+        fingerprint = None
         try:
-            stamp = stamp_of(self.root / path)
+            fingerprint = fingerprint_of(self.root / path)
             image = _open(self.root / path)
             _check_proportions(image.size, self.preset)
             inputs = self.preset.to_input(image)[0]
             pixels = torch.from_numpy(np.array(image)) if self.whole else None
-            return inputs, Picture(path, stamp, image.size, pixels)
-        # Whatever a file does, it is one picture of many.
+            return inputs, DecodedImage(path, fingerprint, image.size, pixels)
+        # Any exception: one bad file must not end the run.
         except Exception as error:
             reason = str(error) if isinstance(error, PictureError) else f"{type(error).__name__}: {error}"
-            return None, Picture(path, stamp, error=reason)
+            return None, DecodedImage(path, fingerprint, error=reason)
 
 
-def collate(samples: Sequence[tuple[Tensor | None, Picture]]) -> Batch:
-    """One batch of those that could be read."""
+def collate(samples: Sequence[tuple[Tensor | None, DecodedImage]]) -> Batch:
+    """Stack the decoded images to a batch, apart from those that failed."""
     inputs = [tensor for tensor, _ in samples if tensor is not None]
-    good = [picture for _, picture in samples if picture.error is None]
-    return torch.stack(inputs) if inputs else None, good, [picture for _, picture in samples if picture.error]
+    decoded = [image for _, image in samples if image.error is None]
+    return torch.stack(inputs) if inputs else None, decoded, [image for _, image in samples if image.error]
 
 
-def stamp_of(path: Path) -> Stamp | None:
-    """Size and time of change, or None where there is no such file."""
+def fingerprint_of(path: Path) -> Fingerprint | None:
+    """Return the size in bytes and modification time in ns, or None if there is no such file."""
     try:
         status = os.stat(path)
     except OSError:
@@ -94,10 +98,10 @@ def stamp_of(path: Path) -> Stamp | None:
     return status.st_size, status.st_mtime_ns
 
 
-def leave_interrupts_to_the_main_process(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; a worker ends when the main process does, and says nothing of it."""
+def ignore_interrupts(worker: int) -> None:
+    """Ignore Ctrl-C in a DataLoader worker: it reaches all processes, and the main process ends the workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Its thread that hands tensors over reports here that nobody takes them; errors of pictures go to the main process.
+    # The queue's feeder thread would report here that nobody reads it; errors of images reach the main process.
     sys.excepthook = lambda *_: None
 
 
@@ -111,7 +115,7 @@ def _open(path: Path) -> "Image":
 
 
 def _check_proportions(size: tuple[int, int], preset: Preset) -> None:
-    """Refuse what would not fit the memory when its shorter side is as long as the network wants it."""
+    """Refuse a narrow image that would not fit into memory after resizing its shorter side."""
     from PIL import Image
 
     if not isinstance(preset.resize, int):
@@ -120,6 +124,6 @@ def _check_proportions(size: tuple[int, int], preset: Preset) -> None:
     limit = 2 * (Image.MAX_IMAGE_PIXELS or width * height)
     if width * height > limit:
         raise PictureError(
-            f"a picture of {size[0]} x {size[1]} would be resized to {width} x {height} for the network, more than "
+            f"the image of {size[0]} x {size[1]} would be resized to {width} x {height}, expected at most "
             f"{limit} pixels; crop it"
         )

@@ -1,4 +1,4 @@
-"""The rows of a run: what they hold, and the two tables made of them."""
+"""Rows of the results, and the tables results.csv and results.jsonl."""
 
 import csv
 import io
@@ -26,32 +26,46 @@ Row = TypedDict(
         "error": str | None,
     },
 )
-"""Of a picture, a method and a class; of a picture that failed there is one, with its error and without the rest.
+"""Result of an image, a method and a class; a failed image has one row, with `path`, `seconds` and `error` only.
 
-path: relative to the folder of the run; box: (x0, y0, x1, y1) of the map's main region in pixels of the picture, None
-if it is blank; overlay, maps: files, relative to the folder of the results.
+Attributes:
+    path: image file, relative to the root folder of the run.
+    class: class name.
+    index: class index.
+    score: output of the model for the class.
+    method: name in METHODS.
+    layer: dotted layer names, comma-separated.
+    box: (x0, y0, x1, y1) around the map's main region in pixels of the image, x1 and y1 exclusive; None if blank.
+    overlay: JPEG file of the overlay, relative to the folder of the results.
+    maps: .npz file of the map, relative to the folder of the results, or None.
+    seconds: computing time of the map.
+    warnings: causes of a blank map.
+    error: reason of a failure, or None.
 """
 
 COLUMNS = tuple(Row.__annotations__)
 
 
 def failed_row(path: str, error: str, seconds: float = 0.0) -> Row:
-    """The row of a picture without a result."""
+    """Make the row of an image that failed."""
     row: Any = dict.fromkeys(COLUMNS)
-    line = plain(" ".join(error.split()))
-    row.update(path=plain(path), seconds=seconds, warnings=[], error=line)
+    line = to_utf8(" ".join(error.split()))
+    row.update(path=to_utf8(path), seconds=seconds, warnings=[], error=line)
     return row  # type: ignore[no-any-return]
 
 
-def plain(text: str) -> str:
-    """Text that UTF-8 can hold; names of files may have bytes that it cannot."""
+def to_utf8(text: str) -> str:
+    """Escape the surrogates of file names that are not UTF-8, so that the text can be encoded."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def write_tables(output_dir: Path, rows: Iterable[Row]) -> list[Path]:
     """Write `results.csv` and `results.jsonl`, sorted by path and method, both or none.
 
-    In the CSV what is None is empty, the numbers of a box are parted by spaces, several warnings by " | ".
+    In the CSV, None is an empty cell, the numbers of a box are separated by spaces and warnings by " | ".
+
+    Returns:
+        the two paths
     """
     table = sorted(rows, key=lambda row: (row["path"], row["method"] or ""))  # classes keep their order
     lines = [json.dumps(row, ensure_ascii=False) + "\n" for row in table]
@@ -70,6 +84,6 @@ def write_tables(output_dir: Path, rows: Iterable[Row]) -> list[Path]:
 
 
 def remove_tables(output_dir: Path) -> None:
-    """Take away what an earlier run left, so that no table is there that does not say what is."""
+    """Delete the tables of an earlier run, which would be outdated."""
     for name in ("results.csv", "results.jsonl"):
         (output_dir / name).unlink(missing_ok=True)

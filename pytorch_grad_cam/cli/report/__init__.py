@@ -1,4 +1,4 @@
-"""A page to look at the results of a folder of pictures: report.html, one file that needs nothing else."""
+"""HTML report of a folder run: report.html, a self-contained page."""
 
 import io
 import json
@@ -16,7 +16,7 @@ from pytorch_grad_cam.utils.image_files import PictureError, open_picture, write
 REPORT = "report.html"
 Row = dict[str, Any]
 
-# A row of a broken picture holds only its path and the error.
+# The row of a failed image holds only its path and the error.
 _EMPTY_ROW: Row = {
     **dict.fromkeys(("class", "index", "score", "method", "layer", "box", "overlay", "seconds", "error")),
     "warnings": [],
@@ -24,32 +24,32 @@ _EMPTY_ROW: Row = {
 
 
 class _Thumbnail(NamedTuple):
-    size: tuple[int, int]  # of the whole picture, width first
+    size: tuple[int, int]  # (width, height) of the original, in pixels
     jpeg: bytes
 
 
 def write_report(folder: Path, root: Path | None = None, *, side: int = 256) -> Path:
-    """Make a page of the results in a folder, with small copies of all pictures in it.
+    """Write report.html, a page that shows the results of a folder run with thumbnails of all images.
 
-    It works from a file, without network, and after it was moved alone. 2,000 pictures with two methods are a file of
-    some 50 MB.
+    The page is self-contained: it needs no server, no network and no other file. With 2,000 images and two methods it
+    has about 50 MB.
 
     Args:
-        folder: holds results.jsonl, one JSON object a line, and the overlays that it names; gets report.html.
-        root: the folder that the paths of the originals are relative to; without it, or where an original cannot be
-            read, the page shows the overlay alone.
-        side: pixels of the longest side of the copies.
+        folder: folder with results.jsonl, one JSON object per line, and the overlays; report.html is written there.
+        root: folder that the paths of the original images are relative to. If it is None or an image is unreadable, the
+            page shows the overlay alone.
+        side: longest side of a thumbnail, in pixels.
 
     Returns:
-        the page's path
+        path of the page
 
     Raises:
-        OSError: if the table cannot be read or the page not be written.
-        ValueError: if a line of the table is no JSON object with a path.
+        OSError: if the table cannot be read or the page cannot be written.
+        ValueError: if a line of the table is not a JSON object with a path.
     """
-    pictures = _read_pictures(folder / "results.jsonl")
+    images = _read_images(folder / "results.jsonl")
     files: list[Path | None] = []
-    for path, rows in pictures.items():
+    for path, rows in images.items():
         files.append(root / path if root else None)
         files += [folder / row["overlay"] if row["overlay"] else None for row in rows]
     with ThreadPoolExecutor() as pool:
@@ -58,43 +58,43 @@ def write_report(folder: Path, root: Path | None = None, *, side: int = 256) -> 
     numbered = iter([_reference(number, thumbnail) for number, thumbnail in enumerate(thumbnails)])
     entries = [
         {"path": path, "original": next(numbered), "results": [_result(row, next(numbered)) for row in rows]}
-        for path, rows in pictures.items()
+        for path, rows in images.items()
     ]
-    used = dict.fromkeys(row["method"] for rows in pictures.values() for row in rows if row["method"] is not None)
+    used = dict.fromkeys(row["method"] for rows in images.values() for row in rows if row["method"] is not None)
     methods = {key: METHODS[key].__name__ if key in METHODS else key for key in used}
-    page = {"title": folder.resolve().name, "methods": methods, "pictures": entries}
+    page = {"title": folder.resolve().name, "methods": methods, "images": entries}
 
     report = folder / REPORT
     write_whole({report: _render(page, thumbnails)})
     return report
 
 
-def _read_pictures(table: Path) -> dict[str, list[Row]]:
-    """The rows of each picture, in the order of the table."""
-    pictures: dict[str, list[Row]] = {}
-    with table.open(encoding="utf-8") as lines:  # not splitlines(), to which U+2028 ends a line, too
+def _read_images(table: Path) -> dict[str, list[Row]]:
+    """Read the rows of each image, in the order of the table."""
+    images: dict[str, list[Row]] = {}
+    with table.open(encoding="utf-8") as lines:  # not splitlines(), which also splits at U+2028
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise ValueError(f"line {number} of {str(table)!r} is no JSON: {error}") from error
+                raise ValueError(f"line {number} of {str(table)!r} is not JSON: {error}") from error
             if not isinstance(row, dict) or not isinstance(row.get("path"), str):
                 raise ValueError(f"line {number} of {str(table)!r} is {line[:80]!r}, expected an object with a path")
-            pictures.setdefault(row["path"], []).append(_EMPTY_ROW | row)
-    return pictures
+            images.setdefault(row["path"], []).append(_EMPTY_ROW | row)
+    return images
 
 
 def _thumbnail(path: Path | None, side: int) -> _Thumbnail | None:
     if path is None:
         return None
     try:
-        picture = open_picture(path)
-    except PictureError:  # the row says what was wrong, or the overlay shows enough
+        image = open_picture(path)
+    except PictureError:  # the row has the error, or the overlay is shown alone
         return None
-    size = picture.size
-    picture.thumbnail((side, side))
+    size = image.size
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=80)
+    image.save(buffer, "JPEG", quality=80)
     return _Thumbnail(size, buffer.getvalue())
 
 
@@ -103,12 +103,12 @@ def _reference(number: int, thumbnail: _Thumbnail | None) -> Row | None:
 
 
 def _result(row: Row, overlay: Row | None) -> Row:
-    """What the page shows of a row."""
+    """Select the values of a row that the page shows."""
     box, score = row["box"], row["score"]
     explained = row["method"] is not None and row["error"] is None
     empty = explained and (box is None or box[2] <= box[0] or box[3] <= box[1])
     return {key: row[key] for key in _EMPTY_ROW} | {
-        "score": score if score is not None and math.isfinite(score) else None,  # JSON knows no NaN
+        "score": score if score is not None and math.isfinite(score) else None,  # JSON has no NaN
         "overlay": overlay,
         "blank": empty or any("blank" in warning for warning in row["warnings"]),
     }
@@ -121,7 +121,7 @@ def _render(page: Row, thumbnails: list[_Thumbnail | None]) -> Iterator[bytes]:
     digest = b64encode(sha256(script.encode()).digest()).decode()
     before, between = template.replace("SCRIPT-HASH", f"sha256-{digest}").split(">ROWS<")
     between, after = between.split("<!-- THUMBNAILS -->")
-    # Pure ASCII without "<": no name can end the block that it stands in.
+    # ASCII without "<": no name can close the script element around it.
     rows = json.dumps(page, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     yield f"{before}>{rows}<{between}".encode()
     for number, thumbnail in enumerate(thumbnails):

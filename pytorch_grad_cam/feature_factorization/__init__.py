@@ -1,0 +1,1 @@
+"""Compatibility with grad-cam 1.x."""
