@@ -61,7 +61,7 @@ class BaseCAM(LegacySubclasses):
     needs_targets: ClassVar[bool] = True
     """False where the map is the same for every target."""
     needs_normalized_activations: ClassVar[bool] = True
-    """Whether the map may go astray where channels have any sign and scale, as between the blocks of a transformer."""
+    """True where the map goes astray if channels differ in sign and scale, as between the blocks of a transformer."""
 
     def __init__(
         self,

@@ -22,7 +22,7 @@ _LABELS = ("labels", "label")
 
 @dataclass(frozen=True, eq=False)
 class ImageResult:
-    """What one method says about one image, for K targets; K is an axis also where it is 1.
+    """Result of one method for one image and K targets; K is an axis also where it is 1.
 
     Attributes:
         index: of the image, in the order of the loader.
@@ -68,7 +68,7 @@ def explain_dataset(
 
     Args:
         cam: a method, or several of one model; those that weight by gradients share one forward pass.
-        loader: a DataLoader, or any iterable of batches: pictures (B, C, *S_in); a tuple or list that begins with
+        loader: a DataLoader, or any iterable of batches: images (B, C, *S_in); a tuple or list that begins with
             them, as a dataset with labels gives it; a dict with `pixel_values`, whose other tensors, but for the
             labels, go to the model, too.
         targets: None for the best class of each image; an int, or one of `utils.model_targets`, for all; "labels" for
@@ -82,7 +82,7 @@ def explain_dataset(
         for each image, in the order of the loader, one result of each method
 
     Raises:
-        TypeError: if loader gives no batches, or something else than batches of pictures.
+        TypeError: if loader gives no batches, or something else than batches of images.
         TypeError, ValueError, IndexError, RuntimeError: as a method does.
 
     Example:
@@ -95,7 +95,7 @@ def explain_dataset(
         1 GradCAM (32, 32)
     """
     cams = list(cam) if isinstance(cam, Sequence) else [cam]
-    if not cams or not all(isinstance(one, BaseCAM) for one in cams):
+    if not cams or not all(isinstance(method, BaseCAM) for method in cams):
         raise TypeError(f"cam is {cam!r}, expected a method such as GradCAM(model), or a list of some")
     if isinstance(loader, Tensor | Mapping | str) or not isinstance(loader, Iterable):
         raise TypeError(f"loader is {describe(loader)}, expected a DataLoader or another iterable of batches")
@@ -172,7 +172,7 @@ def check_targets(targets: Any) -> Any:
 
 
 def _facts(cam: BaseCAM, explanation: Explanation, maps: Tensor) -> list[tuple[Any, Any, tuple[str | None, ...]]]:
-    """Of each image the classes, the scores and the warnings."""
+    """Classes, scores and warnings of each image."""
     count, several = maps.shape[:2]
     targets, scores = explanation.targets, explanation.scores
     classes = None if targets is None else targets.classes
@@ -191,18 +191,18 @@ def _take_apart(batch: Any) -> tuple[Any, list[Any]]:
     """The input of the model, and what else there is for each image."""
     if isinstance(batch, Mapping):
         inputs = {name: value for name, value in batch.items() if isinstance(value, Tensor) and name not in _LABELS}
-        pictures = inputs.get("pixel_values")
+        images = inputs.get("pixel_values")
         others = {name: value for name, value in batch.items() if name != "pixel_values"}
-        if isinstance(pictures, Tensor):
-            each = [(name, value) for name, value in others.items() if _for_each(value, len(pictures))]
-            return inputs, [{name: value[i] for name, value in each} for i in range(len(pictures))]
+        if isinstance(images, Tensor):
+            each = [(name, value) for name, value in others.items() if _for_each(value, len(images))]
+            return inputs, [{name: value[i] for name, value in each} for i in range(len(images))]
     elif isinstance(batch, Tensor):
         return batch, [()] * len(batch)
     elif isinstance(batch, list | tuple) and batch and isinstance(batch[0], Tensor):
         rest = [value for value in batch[1:] if _for_each(value, len(batch[0]))]
         return batch[0], [tuple(value[i] for value in rest) for i in range(len(batch[0]))]
     raise TypeError(
-        f"the loader gave {describe(batch)}, expected a batch: pictures (B, C, H, W), a tuple or list that begins with "
+        f"the loader gave {describe(batch)}, expected a batch: images (B, C, H, W), a tuple or list that begins with "
         "them, or a dict with `pixel_values`"
     )
 
@@ -218,14 +218,12 @@ def _labels(batch: Any) -> Any:
     else:
         found = list(batch[1:2]) if isinstance(batch, list | tuple) else []
     if not found:
-        raise ValueError(
-            f'targets is "labels", but the loader gave {describe(batch)}, expected (pictures, labels, ...)'
-        )
+        raise ValueError(f'targets is "labels", but the loader gave {describe(batch)}, expected (images, labels, ...)')
     return found[0]
 
 
 def _number_of_images(loader: Any) -> int | None:
-    """As far as it is known, for the bar."""
+    """Number of images, or None where the loader does not say."""
     try:
         return len(loader.dataset)
     except (AttributeError, TypeError):

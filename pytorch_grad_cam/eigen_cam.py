@@ -14,7 +14,7 @@ class EigenCAM(BaseCAM):
 
     Muhammad and Yeasin, 2020, https://arxiv.org/abs/2008.00299
 
-    Differs from the paper: each channel is centred over space first, and the sign of v_1, arbitrary in a singular
+    Differs from the paper: each channel is centered over space first, and the sign of v_1, arbitrary in a singular
     value decomposition, is the one that correlates positively with the channel sum (`first_component` says more).
 
     Example:

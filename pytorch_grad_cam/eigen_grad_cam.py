@@ -15,7 +15,7 @@ class EigenGradCAM(BaseCAM):
     Eigen-CAM (Muhammad and Yeasin, 2020, https://arxiv.org/abs/2008.00299) on the gradient-weighted activations, as
     introduced by the well-known package of this import name; there is no paper of its own.
 
-    Differs from the paper: as EigenCAM, each channel is centred over space and the sign of v_1 is fixed.
+    Differs from the paper: as EigenCAM, each channel is centered over space and the sign of v_1 is fixed.
 
     Example:
         >>> EigenGradCAM(model, [model.features])(images).shape

@@ -56,14 +56,14 @@ class GuidedBackpropReLUModel:
         """
         with inference_state(self.model), torch.enable_grad():
             inputs = prepare_inputs(input_img, forward_kwargs, self.model, "input_img")
-            pictures = inputs.images.detach().requires_grad_()
+            images = inputs.images.detach().requires_grad_()
             with _GuidedReLUs():
                 # A leaf must not be changed in place.
-                outputs = inputs.with_images(pictures.clone()).run(self.model)
+                outputs = inputs.with_images(images.clone()).run(self.model)
             targets = resolve_targets(target_category, outputs, len(inputs))
             if targets.has_target_axis:
                 raise ValueError("target_category holds a list for each image, expected one target for each image")
-            (gradient,) = torch.autograd.grad(targets.scores(outputs).sum(), pictures)
+            (gradient,) = torch.autograd.grad(targets.scores(outputs).sum(), images)
         result = gradient.float().movedim(1, -1).cpu().numpy()
         return result[0] if len(result) == 1 else result
 
@@ -82,7 +82,7 @@ class GuidedBackpropReLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """What is positive of the gradient, where the output is."""
+        """Keep the positive part of the gradient where the output is positive."""
         (output,) = ctx.saved_tensors
         return gradient.relu() * (output > 0), None
 

@@ -1,4 +1,4 @@
-"""Edges of a picture: a map to compare others with, for it knows no network."""
+"""Edges of an image: a map to compare others with, for it knows no network."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def sobel_cam(img: NDArray[Any]) -> NDArray[np.uint8]:
-    """The mean of the absolute horizontal and vertical derivatives of a picture's brightness.
+    """The mean of the absolute horizontal and vertical derivatives of an image's brightness.
 
     The derivatives are those of the 3 x 3 operators of Sobel and Feldman, 1968.
 
@@ -25,7 +25,7 @@ def sobel_cam(img: NDArray[Any]) -> NDArray[np.uint8]:
 
     if not isinstance(img, np.ndarray) or img.dtype != np.uint8:
         given = f"an array of {img.dtype}" if isinstance(img, np.ndarray) else type(img).__name__
-        raise TypeError(f"img is {given}, expected one of uint8: np.uint8(255 * img) of a picture in [0, 1]")
+        raise TypeError(f"img is {given}, expected one of uint8: np.uint8(255 * img) of an image in [0, 1]")
     if img.ndim != 3 or img.shape[2] not in (3, 4) or not img.size:
         raise ValueError(f"img has shape {img.shape}, expected (H, W, 3)")
     gray = cv2.cvtColor(img, cv2.COLOR_RGB2GRAY)

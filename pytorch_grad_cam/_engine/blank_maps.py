@@ -57,10 +57,10 @@ def _causes(model: nn.Module, explanation: Explanation, image: int, target: int)
 
 
 def _not_finite(model: nn.Module, evidence: LayerEvidence, image: int, target: int) -> str:
-    """What first was not a finite number on the way from the input to the map."""
+    """Find the first value that is not finite on the way from the input to the map."""
     layer = layer_name(model, evidence.layer)
     overflow = "numbers grew too large or were divided by 0: try the model in float32, and look at earlier layers"
-    values = [("the input", evidence.forward.inputs.images[image], "check how the pictures were prepared")]
+    values = [("the input", evidence.forward.inputs.images[image], "check how the images were prepared")]
     for name, value in model.state_dict().items():
         values.append((f"weight {name!r}", value, "check the file of weights, or the training"))
     values.append((f"what layer {layer!r} returned", evidence.activations[image], overflow))
@@ -78,7 +78,7 @@ def _zero(
     layer: str, evidence: LayerEvidence, weights: Tensor | None, layer_map: Tensor, image: int, target: int
 ) -> str:
     """Why the positive part of a finite map is the same everywhere."""
-    activations, one = evidence.activations[image], layer_map[image, target]
+    activations, values = evidence.activations[image], layer_map[image, target]
     score = f", score {float(evidence.scores[image, target]):.3g}" if evidence.forward.scores is not None else ""
     if not activations.any():
         return (
@@ -96,16 +96,17 @@ def _zero(
             f"the weights of all {activations.shape[1]} channels of layer {layer!r} are 0{score}: none speaks for the "
             "target; take another layer, target or method"
         )
-    low, high = float(one.min()), float(one.max())
+    low, high, negative = float(values.min()), float(values.max()), int((values < 0).sum())
     if low == high:
         return (
-            f"all {one.numel()} positions of layer {layer!r} are alike, {high:.3g}{score}: no place counts more than "
-            "another; check that the input is no blank picture, or take an earlier layer"
+            f"all {values.numel()} positions of layer {layer!r} are alike, {high:.3g}{score}: no place counts "
+            "more than another; check that the input is no blank image, or take an earlier layer"
         )
     return (
-        f"the map of layer {layer!r} is negative at {int((one < 0).sum())} of {one.numel()} positions and nowhere "
-        f"positive before the ReLU ({low:.3g} to {high:.3g}{score}), so nothing is left after it: this layer is "
-        "evidence against the target; explain() gives the signed map; try another target, an earlier layer, or LayerCAM"
+        f"the map of layer {layer!r} is negative at {negative} of {values.numel()} positions and "
+        f"nowhere positive before the ReLU ({low:.3g} to {high:.3g}{score}), so nothing is left after it: "
+        "this layer is evidence against the target; explain() gives the "
+        "signed map; try another target, an earlier layer, or LayerCAM"
     )
 
 

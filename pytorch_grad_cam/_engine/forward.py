@@ -120,7 +120,7 @@ def _check_unchanged(inputs: ModelInputs, version: int) -> None:
 
 
 def _record_of(layer: nn.Module, records: Records, model: nn.Module) -> Any:
-    """What the layer returned."""
+    """Return the recorded output of a layer."""
     if layer not in records.outputs:
         raise RuntimeError(
             f"target layer {layer_name(model, layer)!r} did not run in the forward pass; expected a layer that the "

@@ -1,4 +1,4 @@
-"""What is hooked into a model while it runs: record and differentiate outputs, replace one.
+"""Hook layers while a model runs: record and differentiate their outputs, or replace one.
 
 Each is undone on exit, whatever happens.
 """
@@ -18,7 +18,7 @@ from pytorch_grad_cam._engine.pytree import map_tensors, tensors_in
 
 @dataclass
 class Records:
-    """What layers returned.
+    """Outputs of layers.
 
     Attributes:
         outputs: of each layer that ran, the last output, in the order in which they finished.
@@ -36,7 +36,7 @@ class Records:
         self._versions[layer] = _versions(output)
 
     def overwritten(self) -> bool:
-        """Whether an in-place operation went over an output, as where a layer returns what it was given, or keeps."""
+        """Tell whether an in-place operation changed an output, which a layer may have got as its input, or keep."""
         return any(_versions(output) != self._versions[layer] for layer, output in self.outputs.items())
 
 
@@ -132,7 +132,7 @@ def replace_output(layer: nn.Module, output: Any, call: int = 1) -> Iterator[Non
 
 
 def _versions(output: Any) -> list[int]:
-    """How often tensors were changed in place; those made in inference mode do not say."""
+    """Version counters of the tensors; 0 for those made in inference mode, which have none."""
     return [0 if tensor.is_inference() else tensor._version for tensor in tensors_in(output)]
 
 

@@ -1,4 +1,4 @@
-"""What a model is called with: the images that are explained, and whatever else its forward takes."""
+"""Arguments of a model: the images that are explained, and whatever else its forward takes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -62,7 +62,7 @@ class ModelInputs:
             ) from error
 
     def with_images(self, images: Tensor) -> "ModelInputs":
-        """The same arguments with other images of the same number."""
+        """Replace the images by others of the same number."""
         return replace(self, images=images)
 
     def clone(self) -> "ModelInputs":
@@ -102,7 +102,7 @@ class ModelInputs:
 
 
 def prepare_inputs(given: Any, forward_kwargs: Mapping[str, Any], model: nn.Module, name: str) -> ModelInputs:
-    """What the user gave, checked, where the model is and cut off from any graph; call it outside of inference mode.
+    """Check the arguments, move them to the model's device and detach them; call it outside of inference mode.
 
     Args:
         given: the images, a tuple of arguments that begins with them, a mapping of named arguments, or None.

@@ -52,12 +52,12 @@ class LayerCandidates(list[LayerCandidate]):
 
     @property
     def ranked(self) -> list[LayerCandidate]:
-        """The last first; where a layer passes on what a part of it returned, the layer before the part.
+        """Candidates by preference: later layers first; a container before its child when both return the same tensor.
 
         Those inside an attention come second, and those that pass on, or pool, what another returned are left out.
         """
-        own = [one for one in reversed(self) if not isinstance(one.layer, _PASS_THROUGH)]
-        return sorted(own, key=lambda one: one.inside_attention)
+        layers = [candidate for candidate in reversed(self) if not isinstance(candidate.layer, _PASS_THROUGH)]
+        return sorted(layers, key=lambda candidate: candidate.inside_attention)
 
     @property
     def last(self) -> LayerCandidate | None:
@@ -65,7 +65,7 @@ class LayerCandidates(list[LayerCandidate]):
 
         After the last attention of a ViT only the class token is read: no gradient reaches the patches there.
         """
-        return next((one for one in self.ranked if one.gradient), None)
+        return next((candidate for candidate in self.ranked if candidate.gradient), None)
 
     @property
     def best(self) -> LayerCandidate | None:
@@ -78,20 +78,28 @@ class LayerCandidates(list[LayerCandidate]):
         return before if before and before.gradient else last
 
     def input_of_last_window_block(self, last: LayerCandidate) -> LayerCandidate | None:
-        """What enters the last block, in a network of attentions to windows, on several grids, that ends with it.
+        """Find the input of the last block, in a network of window attention on several grids that ends with it.
 
-        Only normalisation may come between the block and `last`, and the block keeps the grid. None for other networks:
+        Only normalization may come between the block and `last`, and the block keeps the grid. None for other networks:
         of a ViT, some tokens of what enters a block may be huge (Darcet et al., 2023), and drown the others.
         """
         windows = [name for name, looks_at_windows in self.attentions.items() if looks_at_windows]
         blocks = [self._block_around(name) for name in windows]
         block = blocks[-1] if blocks else None
-        if block is None or windows[-1] != list(self.attentions)[-1] or len({one.grid for one in blocks if one}) < 2:
+        if (
+            block is None
+            or windows[-1] != list(self.attentions)[-1]
+            or len({candidate.grid for candidate in blocks if candidate}) < 2
+        ):
             return None
-        inside = [index for index, one in enumerate(self) if one is block or one.name.startswith(f"{block.name}.")]
-        end = [one.layer for one in self].index(last.layer) + 1
+        inside = [
+            index
+            for index, candidate in enumerate(self)
+            if candidate is block or candidate.name.startswith(f"{block.name}.")
+        ]
+        end = [candidate.layer for candidate in self].index(last.layer) + 1
         after = self[max(inside) + 1 : end]
-        more = any(weight.ndim > 1 for one in after for weight in one.layer.parameters(recurse=False))
+        more = any(weight.ndim > 1 for candidate in after for weight in candidate.layer.parameters(recurse=False))
         if more or end <= max(inside):
             return None
         before = next(iter(LayerCandidates(self[: min(inside)]).ranked), None)
@@ -99,20 +107,29 @@ class LayerCandidates(list[LayerCandidate]):
 
     def _block_around(self, attention: str) -> LayerCandidate | None:
         """The innermost layer with positions that an attention, and no other, is a part of."""
-        around = [one for one in self if attention.startswith(f"{one.name}.")]
-        block = max(around, key=lambda one: len(one.name), default=None)
+        around = [candidate for candidate in self if attention.startswith(f"{candidate.name}.")]
+        block = max(around, key=lambda candidate: len(candidate.name), default=None)
         alone = block is not None and sum(name.startswith(f"{block.name}.") for name in self.attentions) == 1
         return block if alone else None
 
     def __str__(self) -> str:
         best, last = self.best, self.last
         rows = [("name", "kind", "output", "layout", "gradient", "")]
-        for one in self:
-            gradient = "none" if one.gradient is None else f"{one.gradient:.3g}"
-            chosen = "<- taken if none is given" if one is best else ""
-            if last is not best and one in (best, last):
-                chosen = "<- taken if none is given" + " and needs_normalized_activations" * (one is last)
-            rows.append((one.name, type(one.layer).__name__, str(one.shape), one.layout, gradient, chosen))
+        for candidate in self:
+            gradient = "none" if candidate.gradient is None else f"{candidate.gradient:.3g}"
+            chosen = "<- taken if none is given" if candidate is best else ""
+            if last is not best and candidate in (best, last):
+                chosen = "<- taken if none is given" + " and needs_normalized_activations" * (candidate is last)
+            rows.append(
+                (
+                    candidate.name,
+                    type(candidate.layer).__name__,
+                    str(candidate.shape),
+                    candidate.layout,
+                    gradient,
+                    chosen,
+                )
+            )
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

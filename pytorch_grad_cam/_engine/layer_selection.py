@@ -1,4 +1,4 @@
-"""Which layers of a network a map can be made at, and the one to take where none is named."""
+"""List the layers at which a map can be made, and choose one where none is named."""
 
 import logging
 import threading
@@ -37,7 +37,7 @@ def list_layers(
         model: any network; it runs with the first image, and the outputs of all layers are held at once.
         input_tensor: as a CAM takes it.
         targets: as a CAM takes them; None is the best class, or the sum of all outputs where those are no classes.
-        reshape_transform: from what a layer returns to (B, C, *S); None recognises the layouts.
+        reshape_transform: from what a layer returns to (B, C, *S); None recognizes the layouts.
         forward_kwargs: further arguments of the model, by name.
 
     Raises:
@@ -51,7 +51,7 @@ def list_layers(
     model = prepare_model(model, use_cuda=False)
     with inference_state(model), torch.no_grad():
         inputs = prepare_inputs(input_tensor, forward_kwargs, model, "input_tensor")
-        found = find_candidates(model, inputs, reshape_transform)
+        candidates = find_candidates(model, inputs, reshape_transform)
         parsed = parse_targets(targets, len(inputs))
         first = None if parsed is None else parsed.of_copies(0, 1)
 
@@ -61,8 +61,8 @@ def list_layers(
             scored = first or resolve_targets(None, outputs, 1)
             return scored, scored.scores(outputs)
 
-        measured = _with_gradients(model, inputs, found, score=score)
-        return LayerCandidates(measured, found.unclear, found.attentions)
+        measured = _with_gradients(model, inputs, candidates, score=score)
+        return LayerCandidates(measured, candidates.unclear, candidates.attentions)
 
 
 def find_target_layer(
@@ -74,7 +74,7 @@ def find_target_layer(
     needs_gradients: bool,
     needs_normalized_activations: bool,
 ) -> nn.Module:
-    """The layer to take where none is named: `LayerCandidates.best` or `last`, found from the end of the network.
+    """The layer to take where none is named: `LayerCandidates.best` or `last`, searched from the end of the network.
 
     Args:
         model: the network, in eval mode; to be called under no_grad.
@@ -88,18 +88,18 @@ def find_target_layer(
     Raises:
         ValueError: if no layer keeps positions, or the method needs gradients and none but zero arrives at any.
     """
-    found = find_candidates(model, inputs, reshape_transform)
+    candidates = find_candidates(model, inputs, reshape_transform)
     measure = partial(_with_gradients, model, inputs, score=score)
-    ranked = found.ranked or list(found)
+    ranked = candidates.ranked or list(candidates)
     start, count = 0, 4  # few of them, as a rule the first, so that only the end of the network is differentiated
     while start < len(ranked):
         measured = measure(ranked[start : start + count])
-        if last := next((one for one in measured if one.gradient), None):
-            before = None if needs_normalized_activations else found.input_of_last_window_block(last)
+        if last := next((candidate for candidate in measured if candidate.gradient), None):
+            before = None if needs_normalized_activations else candidates.input_of_last_window_block(last)
             if before and measure([before])[0].gradient:
-                _log(found, before, "what enters the last block")
+                _log(candidates, before, "what enters the last block")
                 return before.layer
-            _log(found, last, "the last one that keeps positions and that the score's gradient reaches")
+            _log(candidates, last, "the last one that keeps positions and that the score's gradient reaches")
             return last.layer
         start, count = start + count, 2 * count
     if needs_gradients:
@@ -109,7 +109,7 @@ def find_target_layer(
             "neither the model nor the target detaches, rounds or compares; through quantized layers no gradient "
             "passes: there take a method without gradients, such as EigenCAM"
         )
-    _log(found, ranked[0], "the last one that keeps positions")
+    _log(candidates, ranked[0], "the last one that keeps positions")
     return ranked[0].layer
 
 
@@ -123,23 +123,23 @@ def find_candidates(model: nn.Module, inputs: ModelInputs, reshape_transform: Tr
     # says of an image; a network may take no more than one, though.
     image = inputs.image(0)
     try:
-        found = _survey(model, image.copies(2), reshape_transform)
+        candidates = _survey(model, image.copies(2), reshape_transform)
     except Exception as error:
         logger.debug("two copies of an image cannot run at once: %s", error)
-        found = _survey(model, image, reshape_transform)
-    if not found:
-        why = "; ".join(message for _, message in found.unclear[-1:])
+        candidates = _survey(model, image, reshape_transform)
+    if not candidates:
+        why = "; ".join(message for _, message in candidates.unclear[-1:])
         raise ValueError(
             f"{type(model).__name__} has no layer that keeps positions of the input {tuple(inputs.images.shape)}, as "
             "(B, C, H, W), (B, H, W, C) or tokens (B, N, C); for another layout give target_layers and "
             f"reshape_transform{'; ' * bool(why)}{why}"
         )
-    return found
+    return candidates
 
 
 def _survey(model: nn.Module, image: ModelInputs, reshape_transform: Transform | None) -> LayerCandidates:
     names = {module: name for name, module in model.named_modules()}
-    found: dict[nn.Module, LayerCandidate] = {}
+    candidates: dict[nn.Module, LayerCandidate] = {}
     unclear: list[tuple[int, str]] = []
     attentions: dict[str, bool] = {}
     thread = threading.get_ident()
@@ -147,7 +147,7 @@ def _survey(model: nn.Module, image: ModelInputs, reshape_transform: Transform |
     def look(layer: nn.Module, args: Any, output: Any) -> None:
         if threading.get_ident() != thread:
             return
-        found.pop(layer, None)
+        candidates.pop(layer, None)
         attention = _attention_of(model, names[layer])
         if attention is not None and attention == names[layer]:
             attentions.pop(attention, None)
@@ -156,41 +156,41 @@ def _survey(model: nn.Module, image: ModelInputs, reshape_transform: Transform |
             transform = find_transform(output, image.images, model, layer, reshape_transform)
         except Exception as error:  # the user's transform is for some of the layers, and fails at others as it likes
             if reshape_transform is None:
-                unclear.append((len(found), f"{names[layer]}: {error}"))
+                unclear.append((len(candidates), f"{names[layer]}: {error}"))
             return
         if transform is not None:
             layout = str(transform) if isinstance(transform, Layout) else "reshape_transform"
             shape, grid = (1, *first_tensor(output).shape[1:]), tuple(transform(output).shape[2:])
             inside = attention not in (None, names[layer])
-            found[layer] = LayerCandidate(names[layer], layer, shape, layout, grid, inside, transform)
+            candidates[layer] = LayerCandidate(names[layer], layer, shape, layout, grid, inside, transform)
 
     with hooked([module for module in model.modules() if module is not model], look):
         image.clone().run(model)
-    return LayerCandidates(list(found.values()), unclear, attentions)
+    return LayerCandidates(list(candidates.values()), unclear, attentions)
 
 
 def _with_gradients(
     model: nn.Module, inputs: ModelInputs, candidates: Sequence[LayerCandidate], *, score: Score
 ) -> list[LayerCandidate]:
-    """The same candidates with the gradients at them, from one forward pass of the first image and one back."""
-    with record_outputs([one.layer for one in candidates], differentiable=True) as records, torch.no_grad():
+    """Measure the gradients at candidates, in one forward and one backward pass with the first image."""
+    with record_outputs([candidate.layer for candidate in candidates], differentiable=True) as records, torch.no_grad():
         returned = inputs.image(0).clone().run(model)
         _, scores = score(returned)
     with torch.enable_grad():
         total = _sum_of_all(returned) if scores is None else scores.sum()
-    recorded = [first_tensor(records.outputs.get(one.layer)) for one in candidates]
+    recorded = [first_tensor(records.outputs.get(candidate.layer)) for candidate in candidates]
     grads = gradients(total, recorded, keep_graph=False)
     norms = [
-        None if gradient is None else float(one.transform(gradient).float().norm())
-        for one, gradient in zip(candidates, grads, strict=True)
+        None if gradient is None else float(candidate.transform(gradient).float().norm())
+        for candidate, gradient in zip(candidates, grads, strict=True)
     ]
-    return [replace(one, gradient=norm) for one, norm in zip(candidates, norms, strict=True)]
+    return [replace(candidate, gradient=norm) for candidate, norm in zip(candidates, norms, strict=True)]
 
 
-def _log(found: LayerCandidates, chosen: LayerCandidate, why: str) -> None:
+def _log(candidates: LayerCandidates, chosen: LayerCandidate, why: str) -> None:
     logger.info("target layer %s, %s %s: %s", chosen.name, type(chosen.layer).__name__, chosen.layout, why)
-    position = [one.layer for one in found].index(chosen.layer)
-    for before, what in found.unclear[-1:]:
+    position = [candidate.layer for candidate in candidates].index(chosen.layer)
+    for before, what in candidates.unclear[-1:]:
         if before > position:
             logger.warning("another layer comes after target layer %s, but it is unclear: %s", chosen.name, what)
 
@@ -206,15 +206,15 @@ def _attention_of(model: nn.Module, name: str) -> str | None:
     A block of attention and all that goes with it is none.
     """
     path = name.split(".")
-    for depth, own in enumerate(path, 1):
+    for depth, name_of_part in enumerate(path, 1):
         outer = ".".join(path[:depth])
-        words = [word.lower() for word in (own, type(model.get_submodule(outer)).__name__)]
+        words = [word.lower() for word in (name_of_part, type(model.get_submodule(outer)).__name__)]
         if any(("attn" in word or "attention" in word) and "block" not in word for word in words):
             return outer
     return None
 
 
 def _looks_at_windows(attention: nn.Module) -> bool:
-    """As those of the Swins of torchvision, timm and, in a part of it, transformers say."""
+    """Tell window attention by its window_size, as the Swins of torchvision, timm and transformers have it."""
     parts = (attention, *attention.children())
     return any(isinstance(getattr(part, "window_size", None), list | tuple) for part in parts)

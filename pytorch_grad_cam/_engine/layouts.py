@@ -1,4 +1,12 @@
-"""Where the positions of a picture are in what a layer returned: channels first, channels last, or tokens in a row."""
+"""Decide how the positions of the input lie in a layer's output: channels first, channels last, or tokens.
+
+The decision, in this order:
+
+1. The layer's kind: a convolution, its norm or pooling is channels first; a linear layer or attention is channels last.
+2. All grids that fit: the proportions of the input, as far as rounding and unpadded convolutions leave them.
+3. What the model declares: the number of prefix tokens, the patch size, the order of channels in its parts.
+4. The best fit of those left. Several equal ones are an error with the lines to write.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +27,7 @@ MAX_DISTORTION = 1.5  # convolutions without padding leave some play
 
 @dataclass(frozen=True)
 class Layout:
-    """How a layer lays out what it says of each position; a call makes activations of its output.
+    """Layout of a layer's output; calling it turns the output into activations.
 
     Attributes:
         grid: positions along each spatial axis.
@@ -38,7 +46,7 @@ class Layout:
         return channels_first if self.prefix is None else channels_first[:, :, self.prefix :].unflatten(2, self.grid)
 
     def __str__(self) -> str:
-        """As the axes of a shape: "(B, 1 + 14 * 14, C)"."""
+        """Write the axes as a shape: "(B, 1 + 14 * 14, C)"."""
         positions = ", ".join(map(str, self.grid))
         if self.prefix is not None:
             positions = f"{self.prefix} + " * bool(self.prefix) + positions.replace(",", " *")
@@ -54,7 +62,7 @@ class Layout:
         return "lambda x: x.movedim(-1, 1)" if self.channels_last else "lambda x: x"
 
 
-def find_layout(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Module) -> Layout | None:
+def find_layout(output: Any, images: Tensor, model: nn.Module, layer: nn.Module) -> Layout | None:
     """The layout of what a layer returned, or None if it keeps no positions of the input.
 
     A grid has the input's proportions, as far as rounding, or convolutions without padding, leave them. Tokens are a
@@ -63,32 +71,32 @@ def find_layout(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Modul
 
     Args:
         output: (B, ...)
-        pictures: (B, C_in, *S_in), the input.
+        images: (B, C_in, *S_in), the input.
         model: the network.
         layer: the module of it that returned the output.
 
     Raises:
         ValueError: if several layouts fit equally well.
     """
-    if not isinstance(output, Tensor) or output.ndim < 3 or len(output) != len(pictures):
+    if not isinstance(output, Tensor) or output.ndim < 3 or len(output) != len(images):
         return None
-    size = tuple(pictures.shape[2:])
-    own_order = _order(layer)
-    row = output.ndim < pictures.ndim
-    prefix, grids = _declared_by_model(model, layer, size) if row else (None, set())
+    size = tuple(images.shape[2:])
+    layer_order = _order(layer)
+    is_tokens = output.ndim < images.ndim
+    prefix, grids = _declared_by_model(model, layer, size) if is_tokens else (None, set())
     fits = [
         (layout, misfit)
         for layout, misfit in _fitting(tuple(output.shape), size, prefix, grids)
-        if own_order in (None, layout.channels_last) and (_channels_first(layout) or _within(layout.grid, size))
+        if layer_order in (None, layout.channels_last) and (_channels_first(layout) or _within(layout.grid, size))
     ]
-    if len(fits) > 1 or (fits and row):
-        around = _order_around(model, layer, row)
+    if len(fits) > 1 or (fits and is_tokens):
+        around = _order_around(model, layer, is_tokens)
         if around:  # a row of tokens has its channels first only where nothing says otherwise
             fits = [fit for fit in fits if fit[0].channels_last or fit[0].prefix is None]
         fits = _prefer(fits, lambda layout: prefix is not None and layout.prefix == prefix)
         fits = _prefer(fits, lambda layout: layout.grid in grids)
         fits = _prefer(fits, lambda layout: layout.channels_last == around)
-        if len(size) == 1 and not (own_order or around):  # any number of positions is some other tokens and a series
+        if len(size) == 1 and not (layer_order or around):  # any number of positions is some other tokens and a series
             fits = _prefer(fits, lambda layout: layout.prefix is None)
     if fits:
         least = min(misfit for _, misfit in fits)
@@ -96,7 +104,7 @@ def find_layout(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Modul
     if len(fits) > 1:
         lines = " or ".join(f"{layout.transform} for {layout}" for layout, _ in fits)
         raise ValueError(
-            f"{tuple(output.shape)} for an input {tuple(pictures.shape)} may be laid out in {len(fits)} ways; say "
+            f"{tuple(output.shape)} for an input {tuple(images.shape)} may be laid out in {len(fits)} ways; say "
             f"which by reshape_transform={lines}"
         )
     return fits[0][0] if fits else None
@@ -108,37 +116,37 @@ def _channels_first(layout: Layout) -> bool:
 
 def _within(grid: Sequence[int], size: Sequence[int]) -> bool:
     """Not more positions than the input has pixels: such an axis would be that of the channels."""
-    return all(own <= pixels for own, pixels in zip(grid, size, strict=True))
+    return all(positions <= pixels for positions, pixels in zip(grid, size, strict=True))
 
 
 def find_transform(
-    output: Any, pictures: Tensor, model: nn.Module, layer: nn.Module, given: Transform | None = None
+    output: Any, images: Tensor, model: nn.Module, layer: nn.Module, given: Transform | None = None
 ) -> Transform | None:
     """From what a layer returned to activations (B, C, *S) with more than one position: as given, or the layout found.
 
     None if it keeps no positions. Takes and raises what `find_layout` does, and what the given transform raises.
     """
-    transform = given or find_layout(first_tensor(output), pictures, model, layer)
+    transform = given or find_layout(first_tensor(output), images, model, layer)
     try:
         activations = transform(output) if transform else None
     except Exception:
         # The Swins of timm came to keep the grid, (B, H, W, C), and transforms were written for their tokens (B, N, C).
-        if given is None or not _keeps_the_grid_before_channels(first_tensor(output), pictures, model, layer):
+        if given is None or not _keeps_the_grid_before_channels(first_tensor(output), images, model, layer):
             raise
         transform = _of_tokens(given)
         activations = transform(output)
     spatial = (
         isinstance(activations, Tensor)
-        and activations.ndim == pictures.ndim
-        and len(activations) == len(pictures)
+        and activations.ndim == images.ndim
+        and len(activations) == len(images)
         and activations[0, 0].numel() > 1
     )
     return transform if spatial else None
 
 
-def _keeps_the_grid_before_channels(output: Any, pictures: Tensor, model: nn.Module, layer: nn.Module) -> bool:
+def _keeps_the_grid_before_channels(output: Any, images: Tensor, model: nn.Module, layer: nn.Module) -> bool:
     try:
-        layout = find_layout(output, pictures, model, layer)
+        layout = find_layout(output, images, model, layer)
     except ValueError:
         return False
     return layout is not None and layout.channels_last and layout.prefix is None
@@ -149,7 +157,7 @@ def _of_tokens(given: Transform) -> Transform:
 
 
 def first_tensor(output: Any) -> Any:
-    """Of what a layer returned that which its positions are looked for in; the output itself if it holds no tensor."""
+    """Return the first tensor of an output, or the output itself if it holds none."""
     return next(iter(tensors_in(output)), output)
 
 
@@ -231,7 +239,7 @@ _LAST = (nn.Linear, nn.MultiheadAttention)
 
 
 def _order(layer: nn.Module) -> bool | None:
-    """Whether a layer of a known kind has its channels last; None for any other."""
+    """Tell whether a layer of a known kind has its channels last; None for any other."""
     if type(layer) is nn.LayerNorm and len(layer.normalized_shape) == 1:  # subclasses may normalise channels in front
         return True
     if isinstance(layer, _FIRST):
@@ -239,14 +247,14 @@ def _order(layer: nn.Module) -> bool | None:
     return True if isinstance(layer, _LAST) else None
 
 
-def _order_around(model: nn.Module, layer: nn.Module, row: bool) -> bool | None:
-    """Whether channels are last in all that a layer is made of or, if that says nothing, in what it is a part of."""
-    # A one-dimensional normalisation serves tokens, too, after their positions were made part of the batch; and what is
+def _order_around(model: nn.Module, layer: nn.Module, is_tokens: bool) -> bool | None:
+    """Tell whether channels are last in a layer's children or, if these are undecided, in its ancestors."""
+    # A one-dimensional normalization serves tokens, too, after their positions were made part of the batch; and what is
     # not in rows was put into rows for an attention.
-    mute = nn.BatchNorm1d if row else (nn.BatchNorm1d, nn.MultiheadAttention)
+    ignored = nn.BatchNorm1d if is_tokens else (nn.BatchNorm1d, nn.MultiheadAttention)
     for module in _with_ancestors(model, layer):
-        silent = {part for own in module.modules() if isinstance(own, mute) for part in own.modules()}
-        orders = {_order(part) for part in module.modules() if part not in silent} - {None}
+        ignored_modules = {part for child in module.modules() if isinstance(child, ignored) for part in child.modules()}
+        orders = {_order(part) for part in module.modules() if part not in ignored_modules} - {None}
         if orders:
             return orders.pop() if len(orders) == 1 else None
     return None
@@ -255,9 +263,9 @@ def _order_around(model: nn.Module, layer: nn.Module, row: bool) -> bool | None:
 def _declared_by_model(
     model: nn.Module, layer: nn.Module, size: tuple[int, ...]
 ) -> tuple[int | None, set[tuple[int, ...]]]:
-    """How many tokens stand before the grid, and the grid, rounded down and up, as far as the model says.
+    """Read the number of prefix tokens and the grid, rounded down and up, from the model's attributes.
 
-    Read from attributes by which timm, transformers and torchvision name them.
+    The attributes are those of timm, transformers and torchvision.
     """
     prefix, patch = None, None
     for module in _with_ancestors(model, layer):

@@ -22,7 +22,7 @@ def safe_divisor(values: Tensor) -> Tensor:
 
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Linear interpolation of maps (B, K, *S) to (B, K, *size), pixel centres aligned as in `cv2.resize`."""
+    """Linear interpolation of maps (B, K, *S) to (B, K, *size), pixel centers aligned as in `cv2.resize`."""
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
     return F.interpolate(maps, tuple(size), mode=_INTERPOLATION[len(size)], align_corners=False)

@@ -26,23 +26,25 @@ def _modules_and_compiled(model: nn.Module) -> tuple[list[nn.Module], bool]:
 
     In one go, for after a forward pass a module is no longer in the cache, and a small network has hundreds.
     """
-    found = {model: None}
+    modules = {model: None}
     waiting = [model]
     compiled = False
     while waiting:
         module = waiting.pop()
-        own, parts = vars(module), module._modules
+        attributes, parts = vars(module), module._modules
         compiled = (
             compiled
-            or own.get("_compiled_call_impl") is not None  # by module.compile()
+            or attributes.get("_compiled_call_impl") is not None  # by module.compile()
             or "_orig_mod" in parts  # by torch.compile(module)
-            or ("forward" in own and hasattr(own["forward"], "_torchdynamo_orig_callable"))  # by compiling its forward
+            or (
+                "forward" in attributes and hasattr(attributes["forward"], "_torchdynamo_orig_callable")
+            )  # by compiling its forward
         )
         for part in parts.values():
-            if part is not None and part not in found:
-                found[part] = None
+            if part is not None and part not in modules:
+                modules[part] = None
                 waiting.append(part)
-    return list(found), compiled
+    return list(modules), compiled
 
 
 # The blocks that hold each module that was in train mode, in whatever thread and as part of whatever model.

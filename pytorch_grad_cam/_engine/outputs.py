@@ -17,7 +17,7 @@ def class_scores(outputs: Any, batch: int | None) -> Tensor | None:
 
 
 def per_image(outputs: Any, batch: int) -> Tensor | Sequence[Any]:
-    """What a model returned, image by image: a tensor (B, ...), or a list of B.
+    """Split a model's outputs by image: a tensor (B, ...), or a list of B.
 
     Of a tuple with one tensor (B, N), of `.logits` and of the entries that classifiers of a dict have, that tensor; of
     all else the image's part of each tensor, in the structure that the model returned.

@@ -48,7 +48,7 @@ class CallMode(TorchFunctionMode):
         return self.call(func, args, kwargs or {}) if self._runs else func(*args, **(kwargs or {}))
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """What the function is to return."""
+        """Return the result of the function."""
         raise NotImplementedError
 
 

@@ -10,7 +10,7 @@ from typing import Any
 def progress_bar(
     name: str, total: int | None, unit: str, progress: bool | None = None, *, leave: bool = False
 ) -> Iterator[Callable[[int], Any]]:
-    """What moves the bar on; `progress` shows it or not, None shows it on a terminal."""
+    """Yield the function that advances the bar; `progress` shows it or not, None shows it on a terminal."""
     terminal = sys.stderr is not None and sys.stderr.isatty()
     if not (terminal if progress is None else progress):
         # Not a bar that is hidden: all bars share a lock, which an interrupt may leave taken for other threads.

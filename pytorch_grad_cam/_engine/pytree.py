@@ -8,10 +8,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 
 def map_tensors(change: Callable[[Tensor], Any], value: Any) -> Any:
-    """The same structure with each tensor changed."""
+    """Change each tensor of a structure."""
     return change(value) if isinstance(value, Tensor) else tree_map_only(Tensor, change, value)
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """Every tensor, in order."""
+    """List every tensor of a structure, in order."""
     return [value] if isinstance(value, Tensor) else [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]

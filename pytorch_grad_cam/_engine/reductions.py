@@ -20,8 +20,8 @@ def first_component(weighted: Tensor) -> Tensor:
 
     What is not finite has none: there the result is not finite either.
 
-    Each channel is centred over space. The sign of a component is arbitrary: here it correlates positively with the
-    channel sum, which gives the same picture on every device and linear-algebra library. Where the channel sum is
+    Each channel is centered over space. The sign of a component is arbitrary: here it correlates positively with the
+    channel sum, which gives the same map on every device and linear-algebra library. Where the channel sum is
     constant, as after a LayerNorm, the component is positive at its few strongest positions: its cubes sum above 0.
     """
     x = weighted.flatten(3)
@@ -43,7 +43,7 @@ def first_component(weighted: Tensor) -> Tensor:
 
 
 def _sign(component: Tensor, x: Tensor, values: Tensor) -> Tensor:
-    """How well the component (B, K, P) of x (B, K, C, P), with its eigenvalues, has the sign that it shall have.
+    """Correlation, by sign, of the component (B, K, P) with the channel sum of x (B, K, C, P).
 
     (B, K, 1), at least 0 if it has.
     """
@@ -65,11 +65,11 @@ def mean_of_layers(layer_maps: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         (B, K, *size), 0 everywhere for an image and target of which any layer's map is not finite
     """
     space = tuple(range(2, 2 + len(size)))
-    # Where any of it is not finite, the rest would be a picture of half the truth.
+    # Where any of it is not finite, the rest would show half the truth.
     largest = reduce(torch.maximum, (layer_map.abs().amax(dim=space, keepdim=True) for layer_map in layer_maps))
     positive = [torch.where(largest < inf, layer_map, 0).relu() for layer_map in layer_maps]
-    first, *others = [resize(rescale(layer_map), size) for layer_map in positive]
-    return rescale(sum(others, start=first))  # of their mean it would be the same
+    first, *rest = [resize(rescale(layer_map), size) for layer_map in positive]
+    return rescale(sum(rest, start=first))  # of their mean it would be the same
 
 
 def check_weights(method: str, weights: Tensor, activations: Tensor) -> None:

@@ -25,7 +25,7 @@ Score = Callable[[Any, int], Tensor]
 
 @dataclass(eq=False)
 class ModuleTrace:
-    """What a forward pass with one image did before the last call of a layer, and what that call returned.
+    """Record of a forward pass with one image, up to the last call of a layer and with its output.
 
     Attributes:
         finished: the outermost calls that had finished before, in order: a module and what its forward returned.
@@ -43,7 +43,7 @@ class ModuleTrace:
 
 
 class LayerTail:
-    """What comes after a layer, for one image: by replay where that is proved right, else by whole forward passes.
+    """The rest of a model after a layer, for one image: by replay where that is proved right, else by whole passes.
 
     The proof: with the layer's output unchanged, the image's scores come out.
 
@@ -99,7 +99,7 @@ class LayerTail:
         return self._score(self._run(changed, copies), copies)
 
     def _is_exact(self, copies: int, expected: Tensor) -> bool:
-        """Whether copies, unchanged, give the expected scores."""
+        """Tell whether unchanged copies give the expected scores."""
         try:
             found = self(map_tensors(torch.clone, repeat(self.output, copies)), copies)
         except Exception as error:  # a model that cannot be run like this fails in any way it likes
@@ -127,7 +127,7 @@ def repeat(output: Any, copies: int) -> Any:
 
 
 def record(model: nn.Module, layer: nn.Module, inputs: ModelInputs) -> tuple[Any, ModuleTrace]:
-    """What the model returns, and what it does up to the layer."""
+    """Run the model; return its outputs and the trace up to the layer."""
     trace = ModuleTrace()
     finished: list[tuple[nn.Module, Any]] = []
     closed = False  # inside a call that will stand for all calls inside it: what they return need not be kept

@@ -30,7 +30,7 @@ def average_over_augmentations(
 
     Args:
         explain: inputs and targets to their explanation.
-        inputs: of pictures (B, C, H, W), which alone are augmented.
+        inputs: of images (B, C, H, W), which alone are augmented.
         targets: as `BaseCAM` takes them.
         transforms: a `ttach.Compose`; None is horizontal flip x brightness 0.9, 1, 1.1: six copies.
 
@@ -39,18 +39,18 @@ def average_over_augmentations(
     """
     import ttach
 
-    pictures = inputs.images
-    if pictures.ndim != 4:
-        raise ValueError(f"aug_smooth takes pictures (B, C, H, W), and the input is {describe(pictures)}; leave it out")
+    images = inputs.images
+    if images.ndim != 4:
+        raise ValueError(f"aug_smooth takes images (B, C, H, W), and the input is {describe(images)}; leave it out")
     if transforms is None:
         transforms = ttach.Compose([ttach.HorizontalFlip(), ttach.Multiply(factors=[0.9, 1, 1.1])])
     if not (transforms := list(transforms)):
         raise ValueError("tta_transforms is empty, expected at least one transform of ttach")
-    copies = [transform.augment_image(pictures) for transform in transforms]
+    copies = [transform.augment_image(images) for transform in transforms]
     # Usually one of the copies is the clean image; then its explanation is not computed twice.
     clean = explain(inputs, targets)
-    others = [number for number, copy in enumerate(copies) if not torch.equal(copy, pictures)]
-    together = copies_per_pass(pictures)
+    others = [number for number, copy in enumerate(copies) if not torch.equal(copy, images)]
+    together = copies_per_pass(images)
     maps = [clean.maps] * len(copies)
     for start in range(0, len(others), together):
         run = others[start : start + together]

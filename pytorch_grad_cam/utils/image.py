@@ -148,11 +148,11 @@ def show_cam_on_image(
     img = _unit_range(img, "img")
     mask = np.asarray(mask)
     if mask.ndim != 2:
-        raise ValueError(f"mask has shape {mask.shape}, expected one map (H, W): index a batch, maps[0]")
+        raise ValueError(f"mask has shape {mask.shape}, expected one map (H, W): take one of a batch, maps[0]")
     if mask.shape != img.shape[:2]:
         raise ValueError(
             f"mask is {mask.shape} and img is {img.shape[:2]} (height, width), expected the same: resize the map with "
-            "cv2.resize(mask, (img.shape[1], img.shape[0])), or pass the image in the size of the model input"
+            "cv2.resize(mask, (img.shape[1], img.shape[0])). Or pass the image in the size of the model input."
         )
     _check_unit_range(mask, "mask", "")
     if not 0 <= image_weight <= 1:

@@ -53,10 +53,10 @@ def open_picture(path: str | os.PathLike[str]) -> "Image":
             with Image.open(path) as file:
                 frames = getattr(file, "n_frames", 1)
                 if frames > 1 and file.format not in _ONE_IMAGE:
-                    raise PictureError(f"it holds {frames} pictures, expected one; save the one that you mean")
+                    raise PictureError(f"it holds {frames} images, expected one: save the image that you mean")
                 return _to_rgb(ImageOps.exif_transpose(file))
     except UnidentifiedImageError:
-        reason = "no picture of a kind that Pillow knows" if os.path.getsize(path) else "the file is empty"
+        reason = "not an image format that Pillow knows" if os.path.getsize(path) else "the file is empty"
     # Pillow raises many types for damaged files: OSError, SyntaxError, EOFError, struct.error and more.
     except Exception as error:
         reason = str(error) or type(error).__name__

@@ -38,7 +38,7 @@ def tokens_to_grid(*grid: int, prefix: int = 0) -> Transform:
         layout = Layout(grid, channels_last=True, prefix=prefix)
         if not isinstance(tokens, Tensor) or tokens.ndim != 3 or tokens.shape[1] != prefix + prod(grid):
             raise ValueError(
-                f"the layer returned {describe(output)}, expected tokens {layout}: check grid and prefix of the "
+                f"the layer returned {describe(output)}; expected tokens {layout}: check grid and prefix of the "
                 "reshape_transform for this input size"
             )
         return layout(tokens)

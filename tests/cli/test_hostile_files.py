@@ -102,7 +102,7 @@ PICTURES = {
     "script.eps": (bytes_of(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(executed) (w) file\n"), "cannot read"),
 }
 WEIGHTS = {
-    "none.pt": (lambda path: None, "no such file"),
+    "none.pt": (lambda path: None, "no such weights file"),
     "empty.pt": (bytes_of(b""), "not a file that torch.save wrote"),
     "folder.pt": (os.mkdir, "is not a file"),
     "pipe.pt": (os.mkfifo, "is not a file"),

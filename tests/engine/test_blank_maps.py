@@ -36,7 +36,7 @@ def test_not_a_number_in_one_picture(method, value, images):
         expected = METHODS[method](model, layer)(images, 1)
     images[1, 0, 3, 4] = value
     maps, said = explain(method, model, layer, images, 1)
-    assert "image 1: 1 of 576 values of the input are NaN or infinite; check how the pictures were" in said
+    assert "image 1: 1 of 576 values of the input are NaN or infinite; check how the images were" in said
     assert np.isfinite(maps).all()
     assert not maps[1].any()
     assert np.allclose(maps[[0, 2]], expected[[0, 2]], atol=1e-6), "the others are as they would be without it"

@@ -626,7 +626,7 @@ def test_aug_smooth_by_copies_of_several_sizes(model, images):
 def test_aug_smooth_is_for_pictures():
     model = ConvNet(axes=1).eval()
     with pytest.raises(
-        ValueError, match=r"aug_smooth takes pictures \(B, C, H, W\), and the input is a tensor \(2, 3, 20\)"
+        ValueError, match=r"aug_smooth takes images \(B, C, H, W\), and the input is a tensor \(2, 3, 20\)"
     ):
         GradCAM(model, model.features)(torch.randn(2, 3, 20), aug_smooth=True)
 

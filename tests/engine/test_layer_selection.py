@@ -30,7 +30,7 @@ from tests.helpers.tiny_networks import ChannelsLast, ConvNet, Tokens
 
 
 class Block(nn.Module):
-    """As in a ViT: attention, then a small network, each on what is normalised before."""
+    """As in a ViT: attention, then a small network, each on what is normalized before."""
 
     def __init__(self, width=8):
         super().__init__()
@@ -99,7 +99,7 @@ def test_of_a_swin_what_enters_the_last_block_whose_windows_move_the_evidence(pi
 
 
 @pytest.mark.parametrize("method", ["gradcam++", "xgradcam", "layercam", "eigengradcam"])
-def test_of_a_swin_the_last_norm_for_a_method_that_needs_normalised_activations(pictures, method):
+def test_of_a_swin_the_last_norm_for_a_method_that_needs_normalized_activations(pictures, method):
     assert METHODS[method].needs_normalized_activations
     assert name_of_choice(small_swin(), pictures, METHODS[method]) == "permute"
 

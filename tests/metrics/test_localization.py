@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from pytorch_grad_cam.demo.scenes import both
+from pytorch_grad_cam.demo.scenes import example_scene
 from pytorch_grad_cam.metrics import energy_pointing_game, map_box_iou, mask_iou, pointing_game
 from pytorch_grad_cam.utils.regions import box_from_map, mask_from_box, mask_from_map
 from tests.helpers import metric_oracles as oracles
@@ -87,7 +87,7 @@ def test_by_hand():
 
 
 def test_a_perfect_map_of_a_scene():
-    objects = both().objects
+    objects = example_scene().objects
     maps = np.stack([item.mask for item in objects]).astype(np.float32)
     masks, boxes = np.stack([item.mask for item in objects]), np.array([item.box for item in objects])
     for truth in (masks, boxes):

@@ -107,7 +107,7 @@ def test_folder(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "reason"),
-    [(b"", "the file is empty"), (b"Hello, world", "no picture"), (b"\x89PNG\r\n\x1a\n", "no picture")],
+    [(b"", "the file is empty"), (b"Hello, world", "not an image"), (b"\x89PNG\r\n\x1a\n", "not an image")],
 )
 def test_no_picture(tmp_path, content, reason):
     path = tmp_path / "picture.png"
