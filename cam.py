@@ -1,4 +1,4 @@
-"""Explain a picture from the shell: `python cam.py --help`."""
+"""Explain an image from the shell: `python cam.py --help`."""
 
 import sys
 

@@ -1,1 +1,5 @@
-"""What this library and its peers cost on the same work: `python -m benchmarks`."""
+"""Cost, quality and throughput of this library, measured on the machine at hand."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]

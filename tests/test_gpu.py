@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pytorch_grad_cam import METHODS, EigenGradCAM, GradCAM, GuidedBackpropReLUModel, ScoreCAM
-from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
+from pytorch_grad_cam.demo.network import NETWORKS, load_demo_network, to_input
 from pytorch_grad_cam.demo.scenes import HELD_OUT, make_scene
 from pytorch_grad_cam.metrics import deletion, road_combined
 from pytorch_grad_cam.perturbation_cam import PerturbationCAM
@@ -51,7 +51,7 @@ def options(method):
 @pytest.mark.parametrize("smoothing", [{}, {"aug_smooth": True}, {"eigen_smooth": True}], ids=["", "aug", "eigen"])
 def test_maps_are_those_of_the_cpu(network, method, smoothing):
     images, classes = scenes()
-    model = load_network(network)
+    model = load_demo_network(network)
     expected = method(model, **options(method))(images, classes, **smoothing)
     found = method(model.to(DEVICE), **options(method))(images.to(DEVICE), classes, **smoothing)
     assert found.shape == expected.shape
@@ -61,7 +61,7 @@ def test_maps_are_those_of_the_cpu(network, method, smoothing):
 @methods
 def test_pictures_go_where_the_model_is_and_tensors_stay_there(method):
     images, classes = scenes()
-    model = load_network("shufflenet").to(DEVICE)
+    model = load_demo_network("shufflenet").to(DEVICE)
     explanation = method(model, **options(method)).explain(images, classes)
     for tensor in (explanation.maps, *explanation.layer_maps, *explanation.weights, explanation.outputs):
         assert tensor.device.type == DEVICE
@@ -70,7 +70,7 @@ def test_pictures_go_where_the_model_is_and_tensors_stay_there(method):
 
 def test_use_cuda_moves_the_model():
     images, classes = scenes()
-    model = load_network("shufflenet")
+    model = load_demo_network("shufflenet")
     expected = GradCAM(copy.deepcopy(model))(images, classes)
     assert np.abs(GradCAM(model, use_cuda=True)(images, classes) - expected).max() <= 1e-4
     assert next(model.parameters()).device.type == DEVICE
@@ -94,7 +94,7 @@ def waits(call):
 @pytest.mark.parametrize("several", [False, True], ids=["one class", "classes"])
 def test_a_gradient_method_waits_once(network, method, several):
     images, classes = scenes()
-    model, images = load_network(network).to(DEVICE), images.to(DEVICE)
+    model, images = load_demo_network(network).to(DEVICE), images.to(DEVICE)
     cam = method(model)
     targets = classes if several else [row[0] for row in classes]
     cam(images, targets)  # which finds the layer
@@ -104,7 +104,7 @@ def test_a_gradient_method_waits_once(network, method, several):
 @methods
 def test_nothing_stays_on_the_gpu(method):
     images, classes = scenes()
-    model, images = load_network("shufflenet").to(DEVICE), images.to(DEVICE)
+    model, images = load_demo_network("shufflenet").to(DEVICE), images.to(DEVICE)
 
     def explain():
         method(model, **options(method))(images, classes)
@@ -119,7 +119,7 @@ def test_nothing_stays_on_the_gpu(method):
 @methods
 def test_half_precision(method, dtype):
     images, classes = scenes()
-    model = load_network("shufflenet").to(DEVICE, dtype)
+    model = load_demo_network("shufflenet").to(DEVICE, dtype)
     maps = method(model, **options(method))(images.to(dtype), classes)
     assert maps.dtype == np.float32
     assert np.isfinite(maps).all()
@@ -127,7 +127,7 @@ def test_half_precision(method, dtype):
 
 def test_autocast():
     images, classes = scenes()
-    model = load_network("vit").to(DEVICE)
+    model = load_demo_network("vit").to(DEVICE)
     plain = GradCAM(model)(images, classes)
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
         found = GradCAM(model)(images, classes)
@@ -136,7 +136,7 @@ def test_autocast():
 
 def test_where_memory_runs_out_fewer_copies_run_at_once():
     images, classes = scenes(1)
-    model, images = load_network("shufflenet").to(DEVICE), images.to(DEVICE)
+    model, images = load_demo_network("shufflenet").to(DEVICE), images.to(DEVICE)
     expected = ScoreCAM(model, channels=64)(images, classes)
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(0).total_memory
@@ -152,7 +152,7 @@ def test_where_memory_runs_out_fewer_copies_run_at_once():
 @networks
 def test_guided_backpropagation(network):
     images, classes = scenes(1)
-    model = load_network(network)
+    model = load_demo_network(network)
     expected = GuidedBackpropReLUModel(model, "cpu")(images, classes[0][0])
     found = GuidedBackpropReLUModel(model.to(DEVICE), DEVICE)(images.to(DEVICE), classes[0][0])
     assert np.abs(found - expected).max() <= 1e-4 * max(np.abs(expected).max(), 1)
@@ -168,7 +168,7 @@ def test_guided_backpropagation(network):
 )
 def test_metrics_run_where_the_model_is(figure):
     images, classes = scenes()
-    model = load_network("shufflenet")
+    model = load_demo_network("shufflenet")
     maps = GradCAM(model).explain(images, classes).maps
     expected = figure(model, images, maps, classes)
     found = figure(model.to(DEVICE), images.to(DEVICE), maps.to(DEVICE), classes)

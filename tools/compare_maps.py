@@ -52,10 +52,10 @@ def compare(path, other):
     for key in first:
         a, b = first[key], second[key]
         if a.dtype.kind == "U" or b.dtype.kind == "U":
-            assert a.dtype == b.dtype and a == b, f"{key}: {a} and {b}"
+            assert str(a) == str(b), f"{key}: {a} and {b}"
             continue
         worst = max(worst, (float(np.abs(a - b).max()), key))
-    print(len(first.files), "maps, largest difference %.3g (%s)" % worst)
+    print(f"{len(first.files)} maps, largest difference {worst[0]:.3g} ({worst[1]})")
     sys.exit(worst[0] > 1e-6)
 
 

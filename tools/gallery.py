@@ -10,12 +10,12 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pytorch_grad_cam import METHODS, GradCAM, GuidedBackpropReLUModel, LayerCAM
-from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
-from pytorch_grad_cam.demo.scenes import both
+from pytorch_grad_cam.demo.network import NETWORKS, load_demo_network, to_input
+from pytorch_grad_cam.demo.scenes import example_scene
 from pytorch_grad_cam.utils.image import deprocess_image, show_cam_on_image
 from pytorch_grad_cam.utils.image_files import encode_jpeg, write_whole
 
-SCENE = both()
+SCENE = example_scene()
 IMAGES = to_input(SCENE.image)
 CLASSES = [one.label for one in SCENE.objects]
 NAMES = [one.name for one in SCENE.objects]
@@ -39,21 +39,21 @@ def main():
 
 def methods():
     """All methods, for both classes of the scene."""
-    model = load_network()
+    model = load_demo_network()
     maps = [method(model)(IMAGES, [CLASSES])[0] for method in METHODS.values()]
     return table([method.__name__ for method in METHODS.values()], NAMES, by_class(maps))
 
 
 def networks():
     """Grad-CAM of a CNN, a ViT and a Swin, none of which is told its layer or its layout."""
-    maps = [GradCAM(load_network(name))(IMAGES, [CLASSES])[0] for name in NETWORKS]
+    maps = [GradCAM(load_demo_network(name))(IMAGES, [CLASSES])[0] for name in NETWORKS]
     titles = {"shufflenet": "CNN (ShuffleNet)", "vit": "ViT", "swin": "Swin"}
     return table([titles[name] for name in NETWORKS], NAMES, by_class(maps))
 
 
 def smoothing():
     """What the two ways of smoothing do to Grad-CAM, alone and together, on the ViT."""
-    cam = GradCAM(load_network("vit"))
+    cam = GradCAM(load_demo_network("vit"))
     ways = {
         "as it is": {},
         "aug_smooth": {"aug_smooth": True},
@@ -66,7 +66,7 @@ def smoothing():
 
 def guided():
     """Guided backpropagation, Grad-CAM and their product."""
-    model = load_network()
+    model = load_demo_network()
     rows = []
     for label, heat in zip(CLASSES, GradCAM(model)(IMAGES, [CLASSES])[0], strict=True):
         gradients = GuidedBackpropReLUModel(model)(IMAGES, label)
@@ -76,7 +76,7 @@ def guided():
 
 def layers():
     """Grad-CAM and LayerCAM at layers from early to late, for the first class."""
-    model, names = load_network(), ["stage2", "stage3", "stage4", "conv5"]
+    model, names = load_demo_network(), ["stage2", "stage3", "stage4", "conv5"]
     rows = [[overlay(method(model, name)(IMAGES, CLASSES[0])[0]) for name in names] for method in (GradCAM, LayerCAM)]
     return table(names, ["Grad-CAM", "LayerCAM"], rows)
 

@@ -1,9 +1,9 @@
 """Train a demo network from scratch: `python -m tools.train_demo --network vit`.
 
-First on close-ups of one object each, then on whole scenes. Whole scenes alone teach nothing for a long time: an object
-covers so little of the picture that averaging over it all hides it.
+Training begins with close-ups of one object each, then whole scenes follow. On whole scenes alone the loss stalls for a
+long time: an object covers so little of the image that the average over all positions hides it.
 
-RECIPES says how each of the shipped networks was trained, in 20 to 30 minutes on two CPU cores.
+RECIPES holds the settings of each shipped network; training takes 20 to 30 minutes on two CPU cores.
 """
 
 import argparse
@@ -36,10 +36,15 @@ Batch = tuple[Pixels, NDArray[np.float32], tuple[int, int]]
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a training: so many steps, on scenes whose seeds are at these places among those of the run.
+    """Phase of a training.
 
-    size, count: of the scenes, as make_scene takes them
-    shifts:      by how many places of its grid a ViT may shift these pictures, which are smaller than its own
+    Attributes:
+        places: positions of its seeds among the seeds of the run.
+        steps: number of optimizer steps, of 32 images each.
+        learning_rate: highest learning rate of the schedule.
+        size: height and width of the scenes, in pixels.
+        count: objects per scene; None draws 1 to 3.
+        shifts: largest shift of an image that is smaller than the ViT's, in patches.
     """
 
     places: range
@@ -52,13 +57,16 @@ class Phase:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a network is trained.
+    """Training settings of a network.
 
-    augment:       take the scenes in random order, again and again, turned and recoloured at random
-    decay_vectors: let weight decay act on biases and the parameters of normalisation layers too
-    largest_norm:  of the gradients, which are clipped to it
-    bfloat16:      compute in bfloat16 where PyTorch's autocast does
-    channels_last: keep the weights in this order
+    Attributes:
+        close_ups: first phase, on close-ups of one object.
+        scenes: second phase, on whole scenes.
+        augment: repeat the scenes in random order, rotated by 90 degrees and with permuted channels.
+        decay_vectors: apply weight decay to biases and normalization parameters too.
+        largest_norm: norm to which the gradients are clipped.
+        bfloat16: use autocast with bfloat16.
+        channels_last: use the memory format channels_last.
     """
 
     close_ups: Phase
@@ -71,7 +79,7 @@ class Recipe:
 
 
 RECIPES = {
-    # So many seeds that each scene is new.
+    # Enough seeds that no scene repeats.
     "shufflenet": Recipe(
         Phase(range(3000 * BATCH_SIZE), 3000, 4e-3, size=64, count=1),
         Phase(range(2200 * BATCH_SIZE), 2200, 4e-3),
@@ -93,10 +101,16 @@ RECIPES = {
 
 
 class SceneBatches(IterableDataset[Batch]):
-    """The batches of a phase, drawn as it goes.
+    """Batches of a phase, drawn on the fly.
 
-    Each is pictures (B, size, size, 3) uint8, the classes present (B, 12) float32 of 0 and 1, and the (row, column) of
-    the place that the upper left corner of the pictures gets in the grid of a ViT.
+    Yields images (B, size, size, 3) uint8, labels (B, 12) float32 of 0 and 1, and a corner: the (row, column) of the
+    images' upper left patch in the grid of a ViT.
+
+    Args:
+        phase: phase of the training.
+        seeds: seeds of its scenes.
+        augment: shuffle, rotate and recolor the scenes.
+        random_seed: seed of the shuffling and the augmentation.
     """
 
     def __init__(self, phase: Phase, seeds: Sequence[int], augment: bool, random_seed: Sequence[int]) -> None:
@@ -114,24 +128,24 @@ class SceneBatches(IterableDataset[Batch]):
             scenes = [make_scene(self.seeds[place], phase.count, phase.size) for place in chosen]
             images = [scene.image for scene in scenes]
             if self.augment:
-                # As probable as the scene itself, whose angles and colours are all drawn. A mirrored one is not.
+                # Scenes have random angles and colors, so these are as probable as the original; mirrored ones are not.
                 turns = rng.integers(4, size=BATCH_SIZE)
                 images = [np.rot90(image, k)[..., rng.permutation(3)] for image, k in zip(images, turns, strict=True)]
             present = np.zeros((BATCH_SIZE, len(CLASSES)), np.float32)
             for row, scene in zip(present, scenes, strict=True):
-                row[[one.label for one in scene.objects]] = 1
+                row[[item.label for item in scene.objects]] = 1
             corner = int(rng.integers(phase.shifts + 1)), int(rng.integers(phase.shifts + 1))
             yield np.stack(images), present, corner
 
 
 def train(network: nn.Module, recipe: Recipe, batches: SceneBatches) -> None:
-    """Train the network in place, once through the batches."""
+    """Train the network in place on all batches of a phase."""
     phase = batches.phase
     decayed = [p for p in network.parameters() if p.ndim > 1 or recipe.decay_vectors]
-    others = [p for p in network.parameters() if p.ndim <= 1 and not recipe.decay_vectors]
-    groups = [{"params": decayed, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}]
+    not_decayed = [p for p in network.parameters() if p.ndim <= 1 and not recipe.decay_vectors]
+    groups = [{"params": decayed, "weight_decay": 0.02}, {"params": not_decayed, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, phase.learning_rate)
-    # At 10 steps the warm-up would have none, and the schedule divides by them.
+    # OneCycleLR divides by the warm-up's steps, which would be 0 at 10 steps.
     total_steps = max(phase.steps, 11)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, phase.learning_rate, total_steps, pct_start=0.1)
     network.train()
@@ -139,7 +153,7 @@ def train(network: nn.Module, recipe: Recipe, batches: SceneBatches) -> None:
     for step, (images, present, corner) in enumerate(DataLoader(batches, batch_size=None, num_workers=1), 1):
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bfloat16):
             logits = compute_logits(network, to_input(images), corner)
-        # The sum over the classes, so that the twelve answers weigh as much as one with softmax would.
+        # Sum over the 12 classes, for a loss of the size of one softmax cross-entropy.
         loss = F.binary_cross_entropy_with_logits(logits.float(), present) * len(CLASSES)
         losses.append(loss.item())
         optimizer.zero_grad()
@@ -153,9 +167,17 @@ def train(network: nn.Module, recipe: Recipe, batches: SceneBatches) -> None:
 
 
 def compute_logits(network: nn.Module, inputs: Tensor, corner: tuple[int, int]) -> Tensor:
-    """The logits of a network; a ViT takes pictures smaller than its own as parts of one, with their corner there.
+    """Compute logits; treat images smaller than a ViT's as part of an image, at `corner` of its patch grid.
 
-    So close-ups train each position embedding, and nothing has to be interpolated afterwards.
+    Close-ups so train every position embedding, and none has to be interpolated later.
+
+    Args:
+        network: network to train.
+        inputs: (B, 3, H, W) float32, normalized.
+        corner: (row, column) of the upper left corner, in patches; used by a ViT only.
+
+    Returns:
+        (B, 12) logits
     """
     if not isinstance(network, VisionTransformer):
         return network(inputs)  # type: ignore[no-any-return]
@@ -170,28 +192,32 @@ def compute_logits(network: nn.Module, inputs: Tensor, corner: tuple[int, int]) 
 
 
 def train_from_scratch(name: str, close_ups: int | None = None, steps: int | None = None, seed: int = 0) -> nn.Module:
-    """A trained network, in eval mode.
+    """Train a network from random weights.
 
     Args:
         name: one of NETWORKS.
-        close_ups, steps: of 32 close-ups and 32 whole scenes; None takes those of the recipe.
-        seed: of the weights to begin with, of the scenes and what is done to them.
+        close_ups: steps of 32 close-ups; None uses the recipe.
+        steps: steps of 32 whole scenes; None uses the recipe.
+        seed: seed of the initial weights, the scenes and the augmentation.
+
+    Returns:
+        the network in eval mode
     """
     recipe = RECIPES[name]
     torch.manual_seed(seed)
     network = build_network(name)
     if recipe.channels_last:
         network = network.to(memory_format=torch.channels_last)
-    own = TRAINING[seed * SEEDS_PER_RUN :]
+    run_seeds = TRAINING[seed * SEEDS_PER_RUN :]
     for number, (phase, wanted) in enumerate(((recipe.close_ups, close_ups), (recipe.scenes, steps))):
-        seeds = own[phase.places.start : phase.places.stop]
+        seeds = run_seeds[phase.places.start : phase.places.stop]
         phase = replace(phase, steps=phase.steps if wanted is None else wanted)
         train(network, recipe, SceneBatches(phase, seeds, recipe.augment, (seed, number)))
     return network.to(memory_format=torch.contiguous_format).eval()
 
 
 def _check_output(path: Path) -> None:
-    """Find out before the work is done whether the file can be written."""
+    """Raise OSError if the file cannot be written, before the training."""
     folder = path.absolute().parent
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder, expected a file")
@@ -211,20 +237,18 @@ def _whole_number(low: int, high: int) -> Callable[[str], int]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run from the shell."""
+    """Run the command line: train, write the weights, print the figures."""
     parser = argparse.ArgumentParser(description="Train a demo network from scratch.")
     steps, seeds = _whole_number(1, 1_000_000), _whole_number(0, len(TRAINING) // SEEDS_PER_RUN - 1)
     parser.add_argument("--network", choices=NETWORKS, default="shufflenet")
     parser.add_argument("--close-ups", metavar="N", type=steps, help="steps of 32 close-ups (default: as shipped)")
     parser.add_argument("--steps", metavar="N", type=steps, help="steps of 32 whole scenes (default: as shipped)")
     parser.add_argument("--seed", metavar="N", type=seeds, default=0)
-    parser.add_argument(
-        "--output", metavar="FILE", type=Path, help="the file of weights to write (default: the one that is shipped)"
-    )
+    parser.add_argument("--output", metavar="FILE", type=Path, help="weights file to write (default: the shipped file)")
     arguments = parser.parse_args(argv)
     output = arguments.output or weights_path(arguments.network)
 
-    # One thread: the worker that draws scenes is as busy, and threads that wait for each other take time from it.
+    # One thread: the DataLoader worker that draws scenes keeps the other core busy.
     torch.set_num_threads(1)
     try:
         _check_output(output)

@@ -61,6 +61,7 @@ def explain_image(options: argparse.Namespace, prog: str) -> str:
         cam, explanation, guided = _explain(network, device, inputs, requested, options)
     for warning in caught:
         print(f"{prog}: warning: {' '.join(str(warning.message).split())}", file=sys.stderr)
+    assert explanation.scores is not None, "classes have scores"
     classes, scores = _classes(explanation), explanation.scores[0].tolist()
     maps = explanation.maps[0].float().cpu()
     files = {}
@@ -100,9 +101,10 @@ def _explain(
 
 
 def _classes(explanation: Explanation) -> list[int]:
-    classes = explanation.targets.classes
-    assert classes is not None, "the command line explains classes only"
-    return classes[0]
+    targets = explanation.targets
+    assert targets is not None, "classes are targets"
+    assert targets.classes is not None, "the command line explains classes only"
+    return targets.classes[0]
 
 
 def _write(directory: Path, files: dict[str, bytes]) -> list[Path]:

@@ -84,7 +84,7 @@ PICTURES = {
     # name: (how it is made, what the line says)
     "none.png": (lambda path: None, "no such file"),
     "empty.png": (bytes_of(b""), "the file is empty"),
-    "text.png": (bytes_of(b"Hello, world"), "of a kind that Pillow knows"),
+    "text.png": (bytes_of(b"Hello, world"), "image format that Pillow knows"),
     "folder.png": (os.mkdir, "is a folder"),
     "pipe.png": (os.mkfifo, "is a pipe, a device or a socket"),
     "dangling.png": (lambda path: os.symlink("nowhere", path), "no such file"),

@@ -1,3 +1,5 @@
+import csv
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -5,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from pytorch_grad_cam.cli import main
+from pytorch_grad_cam.cli.folder.results import COLUMNS
 
 
 @pytest.fixture
@@ -29,3 +32,18 @@ def cli(tmp_path, capsys, monkeypatch):
         )
 
     return run
+
+
+def tables(folder):
+    """Read the rows of results.jsonl, which must equal those of results.csv."""
+    lines = (folder / "results.jsonl").read_text("utf-8").splitlines()
+    rows = [json.loads(line) for line in lines]
+    with open(folder / "results.csv", encoding="utf-8", newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert len(rows) == len(cells)
+    for row, texts in zip(rows, cells, strict=True):
+        assert list(row) == list(texts) == list(COLUMNS)
+        box, warnings = row["box"], row["warnings"]
+        expected = {**row, "box": box and " ".join(map(str, box)), "warnings": " | ".join(warnings)}
+        assert texts == {name: "" if value is None else str(value) for name, value in expected.items()}
+    return rows

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytorch_grad_cam import METHODS
-from pytorch_grad_cam.demo.network import NETWORKS, load_network, to_input
+from pytorch_grad_cam.demo.network import NETWORKS, load_demo_network, to_input
 from pytorch_grad_cam.demo.scenes import HELD_OUT, make_scene
 
 # Those that give Python a value, or a tensor whose size depends on values.
@@ -42,7 +42,7 @@ def test_a_gradient_method_asks_for_no_value_on_the_way(network, method, several
     scene = make_scene(HELD_OUT[0], count=2)
     images = to_input(scene.image[None])
     classes = [one.label for one in scene.objects]
-    cam = method(load_network(network))
+    cam = method(load_demo_network(network))
     given = [classes] if several else classes[0]
     assert cam(images, given).any(axis=(-1, -2)).all(), "of a blank map the reason is found, for which it may wait"
     with Waits() as waits:

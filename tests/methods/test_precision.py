@@ -6,7 +6,7 @@ import torch
 
 from pytorch_grad_cam import METHODS
 from pytorch_grad_cam._engine.reductions import first_component
-from pytorch_grad_cam.demo.network import load_network, to_input
+from pytorch_grad_cam.demo.network import load_demo_network, to_input
 from pytorch_grad_cam.demo.scenes import make_scene
 
 LAYER = "conv5"
@@ -30,8 +30,8 @@ def bound(method, dtype):
 @methods
 @halves
 def test_half_precision_models(method, dtype, record_property):
-    rounded = load_network().to(dtype)
-    expected = explain(method, load_network().to(dtype).float(), IMAGES.to(dtype).float())
+    rounded = load_demo_network().to(dtype)
+    expected = explain(method, load_demo_network().to(dtype).float(), IMAGES.to(dtype).float())
     maps = explain(method, rounded, IMAGES.to(dtype))
     assert maps.dtype == np.float32
     difference = np.abs(maps - expected).max()
@@ -42,17 +42,17 @@ def test_half_precision_models(method, dtype, record_property):
 @methods
 @halves
 def test_autocast(method, dtype):
-    expected = explain(method, load_network(), IMAGES)
+    expected = explain(method, load_demo_network(), IMAGES)
     with torch.autocast("cpu", dtype):
-        maps = explain(method, load_network(), IMAGES)
+        maps = explain(method, load_demo_network(), IMAGES)
     assert maps.dtype == np.float32
     assert np.abs(maps - expected).max() < bound(method, dtype)
 
 
 @methods
 def test_float64(method):
-    expected = explain(method, load_network(), IMAGES)
-    assert np.allclose(explain(method, load_network().double(), IMAGES.double()), expected, atol=1e-3)
+    expected = explain(method, load_demo_network(), IMAGES)
+    assert np.allclose(explain(method, load_demo_network().double(), IMAGES.double()), expected, atol=1e-3)
 
 
 @methods
@@ -67,7 +67,7 @@ def test_float64(method):
 )
 @pytest.mark.parametrize("model_layout", [torch.contiguous_format, torch.channels_last])
 def test_layouts_in_memory(method, lay, model_layout):
-    model = load_network().double()
+    model = load_demo_network().double()
     expected = explain(method, model, IMAGES.double())
     images = lay(IMAGES.double())
     strides = images.stride()
@@ -78,7 +78,7 @@ def test_layouts_in_memory(method, lay, model_layout):
 
 @methods
 def test_one_image_expanded_to_a_batch(method):
-    model = load_network().double()
+    model = load_demo_network().double()
     expected = explain(method, model, IMAGES[:1].double().repeat(2, 1, 1, 1))
     assert np.allclose(explain(method, model, IMAGES[:1].double().expand(2, -1, -1, -1)), expected, atol=1e-6)
 

@@ -111,7 +111,7 @@ def explain_folder(job: Job, ranks: Ranks) -> list[Row]:
         if left:
             if ranks.rank > 0:
                 _try_the_first(job, cams)
-            _exto_utf8(job, cams, left[ranks.rank :: ranks.count], ranks)
+            _explain(job, cams, left[ranks.rank :: ranks.count], ranks)
         ranks.barrier()
     except KeyboardInterrupt:
         if ranks.rank == 0:
@@ -171,7 +171,7 @@ def _targets(job: Job, count: int) -> Any:
     return (lambda _: [list(job.classes)] * count) if job.classes else None
 
 
-def _exto_utf8(job: Job, cams: Sequence[BaseCAM], batches: Sequence[Sequence[int]], ranks: Ranks) -> None:
+def _explain(job: Job, cams: Sequence[BaseCAM], batches: Sequence[Sequence[int]], ranks: Ranks) -> None:
     journal, settings = Journal(job.output_dir, ranks.rank), job.settings
     paths = [job.paths[at] for batch in batches for at in batch]
     files = ImageFiles(job.root, job.paths, job.network.preset, job.whole_image)

@@ -1,0 +1,1 @@
+"""Time, memory and agreement of the maps, each library in a process of its own."""

@@ -1,0 +1,81 @@
+"""Thresholds for the figures of a run; they stand outside the scatter of a shared machine, a tenth and more."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from benchmarks.cost.case import Case
+from benchmarks.cost.libraries import GRADIENT, PEERS
+from benchmarks.cost.networks import NETWORKS
+from benchmarks.cost.plan import EARLY
+from benchmarks.cost.results import Results, number
+
+Figure = Callable[[str, Case], float | None]
+ABLATION, SCORE = Case("resnet50", "AblationCAM"), Case("resnet50", "ScoreCAM")
+EARLY_ABLATION = replace(ABLATION, layer="layer3.5")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A row of the page: all figures of the cases that it keeps are at most a limit.
+
+    Attributes:
+        title: what is measured.
+        limit: of the figure here, divided by that of `beside` where there is one.
+        keep: the cases.
+        measure: "seconds", "memory" or "peak".
+        beside: the lower bound, a peer, or the best peer.
+    """
+
+    title: str
+    limit: float
+    keep: Callable[[Case], bool]
+    measure: str = "seconds"
+    beside: str = ""
+
+    def figures(self, results: Results) -> dict[str, float | None]:
+        """The measured figures by case."""
+        figure: Figure = {"seconds": results.ratio, "memory": results.memory, "peak": results.peak}[self.measure]
+        return {
+            str(case): divide(figure("here", case), self._reference(figure, case))
+            for case in results.cases(self.measure)
+            if self.keep(case)
+        }
+
+    def _reference(self, figure: Figure, case: Case) -> float | None:
+        if self.beside == "bound":  # one for all gradient methods
+            return figure("bound", replace(case, method="GradCAM"))
+        peers = PEERS if self.beside == "best peer" else [self.beside]
+        return min((value for name in peers if (value := figure(name, case))), default=None) if self.beside else 1
+
+
+def judge(limit: float, figures: Mapping[str, float | None]) -> tuple[str, bool | None]:
+    """The worst figure, named, and whether all are within the limit; None if nothing was measured."""
+    measured = {name: figure for name, figure in figures.items() if figure is not None}
+    if not measured:
+        return "not measured", None
+    worst = max(measured, key=lambda name: measured[name])
+    within = sum(figure <= limit for figure in measured.values())
+    return f"{number(measured[worst])} ({worst}); {within} of {len(measured)} reach it", within == len(measured)
+
+
+def divide(a: float | None, b: float | None) -> float | None:
+    """Their ratio, if both were measured."""
+    return None if a is None or not b else a / b
+
+
+def _by_gradient(case: Case) -> bool:
+    return case.method in (*GRADIENT, "EigenGradCAM") and not case.aug_smooth and case.classes == 1
+
+
+GOALS = (
+    Goal("gradient methods: time / lower bound", 1.25, _by_gradient, beside="bound"),
+    Goal("gradient methods: memory / lower bound", 1.1, _by_gradient, "memory", "bound"),
+    Goal(f"`{EARLY}` of ResNet-50: memory / best peer", 0.8, lambda case: case.layer == EARLY, "memory", "best peer"),
+    Goal("EigenCAM: forward passes", 1.25, lambda case: case.method == "EigenCAM" and case.network in NETWORKS),
+    Goal("aug_smooth: forward passes", 7, lambda case: case.aug_smooth),
+    Goal("AblationCAM, ResNet-50: forward passes", 6, ABLATION.__eq__),
+    Goal("AblationCAM, ResNet-50 `layer3.5`: time / grad-cam", 0.25, EARLY_ABLATION.__eq__, beside="grad-cam"),
+    Goal("ScoreCAM, ResNet-50: time / torchcam", 0.9, SCORE.__eq__, beside="torchcam"),
+    Goal("ScoreCAM, ResNet-50: memory / grad-cam", 0.25, SCORE.__eq__, "peak", "grad-cam"),
+    Goal("every row: time / fastest peer", 1.25, lambda case: True, beside="best peer"),
+)

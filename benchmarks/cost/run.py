@@ -1,0 +1,116 @@
+"""A run: all libraries in turn, in processes of their own."""
+
+import datetime
+import os
+import platform
+import re
+import tempfile
+import time
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils import collect_env
+
+import pytorch_grad_cam
+from benchmarks.cost import plan
+from benchmarks.cost.libraries import LIBRARIES
+from benchmarks.cost.peers import MeasurementError, Process, install
+from benchmarks.cost.plan import Block
+from benchmarks.cost.results import Results
+
+
+def measure_all(path: Path, device: str, peers: Path, methods: Collection[str], *, quick: bool) -> Results:
+    """Measure the plan of some methods, and write answers to a file as they come."""
+    start = time.monotonic()
+    names = install(peers)
+    results = Results(path, about(device, names, quick=quick))
+    for blocks, lean in ((plan.times(quick=quick), False), (plan.peaks(quick=quick), True)):
+        kept = [replace(b, cases=tuple(case for case in b.cases if case.method in methods)) for b in blocks]
+        kept = [block for block in kept if block.cases]
+        with ExitStack() as stack:
+            asked = [name for name in names if any(name in block.libraries for block in kept)]
+            processes = [stack.enter_context(Process(name, device, peers, lean=lean)) for name in asked]
+            for block in kept:
+                minutes, seconds = divmod(int(time.monotonic() - start), 60)
+                print(f"{minutes:3}:{seconds:02}  {block.measure}: {block.cases[0]} ...", flush=True)
+                measure(block, processes, results)
+                results.write()
+    results.about["minutes"] = round((time.monotonic() - start) / 60, 1)
+    results.write()
+    return results
+
+
+def about(device: str, names: list[str], *, quick: bool) -> dict[str, Any]:
+    """The machine, the versions and the date."""
+    model = re.search(r"Model name:\s*(.+)", collect_env.get_cpu_info(collect_env.run) or "")
+    return {
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "quick": quick,
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "processor": model[1].strip() if model else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "torchvision": version("torchvision"),
+        "version": pytorch_grad_cam.__version__,
+        "libraries": names,
+    }
+
+
+def measure(block: Block, processes: list[Process], results: Results) -> None:
+    """The rounds of a block; a library that fails is reported once and not asked for that case again."""
+    if block.measure == "maps":
+        compare_maps(block, processes, results)
+        return
+    for i in range(block.rounds):
+        for case in block.cases:
+            for process in processes[:: -1 if i % 2 else 1]:
+                key = f"{process.name}: {block.measure} of {case}"
+                if process.name not in block.libraries or not process.library.can(case) or key in results.errors:
+                    continue
+                with reported(results, key):
+                    # No warm-up before calls of minutes. GradCAM, the first, warms up a larger batch for all methods.
+                    warm_up = i == 0 and block.measure != "once" and (case.batch == 1 or case.method == "GradCAM")
+                    results.add(block.measure, process.name, case, process.ask(block.measure, case, warm_up=warm_up))
+
+
+@contextmanager
+def reported(results: Results, call: str) -> Iterator[None]:
+    """Keep the error of a library as a result, and go on."""
+    try:
+        yield
+    except MeasurementError as error:
+        results.errors[call] = str(error)
+        print(f"        {call} failed: {error}", flush=True)
+
+
+def compare_maps(block: Block, processes: list[Process], results: Results) -> None:
+    """The difference of the maps of each peer from those here."""
+    with tempfile.TemporaryDirectory() as folder:
+        for case in block.cases:
+            maps = {}
+            for process in processes:
+                path = Path(folder, f"{process.name}.npy")
+                if process.name != "bound" and process.library.can(case):
+                    with reported(results, f"{process.name}: maps of {case}"):
+                        process.ask("maps", case, path=str(path))
+                        maps[process.name] = stretch(np.load(path))
+            for name, stretched in maps.items():
+                if LIBRARIES[name].requirement and "here" in maps:
+                    results.add("maps", name, case, float(abs(stretched - maps["here"]).max()))
+
+
+def stretch(maps: NDArray[Any]) -> NDArray[Any]:
+    """Each map of (B, H, W) stretched to [0, 1], as libraries scale differently; a constant one becomes 0."""
+    low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    stretched: NDArray[Any] = (maps - low) / np.where(high > low, high - low, 1)
+    return stretched
