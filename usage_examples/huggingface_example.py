@@ -11,7 +11,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification, ViTConfig, ViTImageProcessor
 
 from pytorch_grad_cam import METHODS
-from pytorch_grad_cam._engine.layers import layer_name
+from pytorch_grad_cam.utils.find_layers import layer_name
 from pytorch_grad_cam.utils.image import show_cam_on_image
 from pytorch_grad_cam.utils.image_files import encode_jpeg, open_picture
 

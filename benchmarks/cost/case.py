@@ -5,27 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Case:
-    """A method on a network.
+    """A method on a network."""
 
-    Attributes:
-        network: a name in `networks.NETWORKS`, or `channels-C`.
-        method: a class name in this library.
-        batch: number of images.
-        size: their height and width in pixels.
-        layer: the target layer; None is the last spatial one.
-        channels: number of channels that ScoreCAM looks at; None is all.
-        aug_smooth: average over augmented copies.
-        classes: number of classes of each image that one call explains.
-    """
-
-    network: str
-    method: str
+    network: str  # a name in `networks.NETWORKS`, or `channels-C`
+    method: str  # a class name in this library
     batch: int = 1
-    size: int = 224
-    layer: str | None = None
-    channels: int | None = None
+    size: int = 224  # pixels
+    layer: str | None = None  # None is the last spatial one
+    channels: int | None = None  # for ScoreCAM; None is all
     aug_smooth: bool = False
-    classes: int = 1
 
     @property
     def call(self) -> str:

@@ -16,15 +16,7 @@ EARLY_ABLATION = replace(ABLATION, layer="layer3.5")
 
 @dataclass(frozen=True)
 class Goal:
-    """A row of the page: all figures of the cases that it keeps are at most a limit.
-
-    Attributes:
-        title: what is measured.
-        limit: of the figure here, divided by that of `beside` where there is one.
-        keep: the cases.
-        measure: "seconds", "memory" or "peak".
-        beside: the lower bound, a peer, or the best peer.
-    """
+    """A row of the page: in all kept cases the figure, divided by that of `beside`, is at most a limit."""
 
     title: str
     limit: float
@@ -64,7 +56,7 @@ def divide(a: float | None, b: float | None) -> float | None:
 
 
 def _by_gradient(case: Case) -> bool:
-    return case.method in (*GRADIENT, "EigenGradCAM") and not case.aug_smooth and case.classes == 1
+    return case.method in (*GRADIENT, "EigenGradCAM") and not case.aug_smooth
 
 
 GOALS = (

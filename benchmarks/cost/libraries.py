@@ -25,7 +25,7 @@ Call = Callable[[], Any]
 
 @dataclass(frozen=True)
 class Task:
-    """A case with what every library gets; classes is (B,), or (B, K) where a call explains several."""
+    """A case with what every library gets; classes has shape (B,)."""
 
     case: Case
     model: nn.Module
@@ -119,7 +119,7 @@ class Library:
         """Whether it has what the case asks for."""
         if case.method not in self.methods or (case.aug_smooth and not self.smooths):
             return False
-        if self.title != "here" and (case.channels or case.classes > 1):
+        if case.channels and self.requirement:
             return False
         return self.transformers or not network_of(case.network).transform
 

@@ -2,9 +2,7 @@
 
 import ctypes
 import gc
-import resource
 import statistics
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -67,7 +65,6 @@ def peak_memory(function: Callable[[], Any]) -> int:
 
 
 def _resident(field: str) -> int:
-    status = Path("/proc/self/status")
-    if not status.exists():  # no reset here: the peak of the whole process
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return int(next(line for line in status.read_text().splitlines() if line.startswith(field)).split()[1]) * 1024
+    status = Path("/proc/self/status")  # Linux; elsewhere memory is not measured
+    lines = status.read_text().splitlines() if status.exists() else []
+    return 1024 * next((int(line.split()[1]) for line in lines if line.startswith(field)), 0)

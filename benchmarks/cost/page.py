@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cost.case import Case
-from benchmarks.cost.goals import GOALS, divide, judge
+from benchmarks.cost.goals import GOALS, judge
 from benchmarks.cost.libraries import EIGEN, GRADIENT, LIBRARIES, METHODS, PEERS
 from benchmarks.cost.networks import NETWORKS, network_of
 from benchmarks.cost.plan import EARLY, SUBSET
@@ -31,12 +30,10 @@ def sections(results: Results) -> Iterator[str]:
     """Paragraphs and tables in order."""
     about = results.about
     yield "# What it costs, beside other libraries"
-    yield (
-        f"Written by `python -m benchmarks{' --quick' * about['quick']}` on {about['date']}, in "
-        f"{about.get('minutes', '?')} minutes: {_machine(results)}, {about['threads']} threads, {about['system']}, "
-        f"Python {about['python']}, torchvision {about['torchvision']}; "
-        f"{', '.join(LIBRARIES[name].title for name in PEERS if name in about['libraries'])}; here {about['version']}."
-    )
+    peers = ", ".join(LIBRARIES[name].title for name in PEERS if name in about["libraries"])
+    minutes = f"in {about.get('minutes', '?')} minutes"
+    command = f"python -m benchmarks{' --quick' * about['quick']}"
+    yield f"Written by `{command}` on {about['date']}, {minutes}: {about['machine']}, {about['versions']}, {peers}."
     yield HOW.format(layers=", ".join(f"`{network.last}` of {network.title}" for network in NETWORKS.values()))
     verdicts = {True: "yes", False: "**no**", None: "-"}
     goals = [(goal, *judge(goal.limit, goal.figures(results))) for goal in GOALS]
@@ -67,12 +64,6 @@ def sections(results: Results) -> Iterator[str]:
         table(["axis", "call", "slope"], slopes),
         "The slope of the log-log line of seconds: 1 is proportional, 0 is constant.",
     )
-    five = (
-        [case.method, number(divide(results.ratio("here", case), results.ratio("here", replace(case, classes=1))))]
-        for case in results.cases("seconds")
-        if case.classes > 1
-    )
-    yield from _section("Five classes of one image in one call", table(["method", "calls for one class"], five))
     if results.errors:
         yield "## What failed"
         yield "\n".join(f"- {call}: {error.splitlines()[0]}" for call, error in results.errors.items())
@@ -86,11 +77,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _section(title: str, content: str, *paragraphs: str) -> list[str]:
     return [f"## {title}", *paragraphs, content] if content else []
-
-
-def _machine(results: Results) -> str:
-    about = results.about
-    return f"{about['device']}, {about['processor']}, {about['cores']} cores, torch {about['torch']}"
 
 
 def _table_of(
@@ -107,21 +93,20 @@ def _table_of(
 
 
 def _is_plain(case: Case) -> bool:
-    """Gradient and Eigen methods at the last layer; other batches only show growth."""
     plain = case == Case(case.network, case.method, batch=case.batch)
     return plain and case.method in (*GRADIENT, *EIGEN) and case.network in NETWORKS and case.batch in (1, 8, 32)
 
 
 def _is_perturbing(case: Case) -> bool:
     perturbs = case.method in ("AblationCAM", "ScoreCAM") or case.aug_smooth
-    return perturbs and case.network in NETWORKS and case.classes == 1
+    return perturbs and case.network in NETWORKS
 
 
 def _agreement(results: Results) -> str:
     def text(figure: float | None) -> str:
         return "-" if figure is None else f"{figure:.0e}" if figure < ROUNDING else f"{figure:.3f}"
 
-    cases = dict.fromkeys(case for name in PEERS for case in results.cases("maps", name))
+    cases = results.cases("maps", "grad-cam")
     rows = (
         [network_of(case.network).title, case.method, *(text(results.difference(name, case)) for name in PEERS)]
         for case in cases

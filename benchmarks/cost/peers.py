@@ -30,8 +30,8 @@ def install(folder: Path) -> list[str]:
         try:
             if place and not (place / library.package).exists():
                 if not (folder / "needs").exists():
-                    _pip("--target", str(folder / "needs"), "matplotlib", "scikit-learn")
-                _pip("--no-deps", "--target", str(place), str(library.requirement))
+                    _install(folder / "needs", "matplotlib", "scikit-learn")
+                _install(place, "--no-deps", str(library.requirement))
         except subprocess.CalledProcessError as error:
             lines = error.stderr.strip().splitlines() or ["it says nothing"]
             print(f"without {library.title}, which pip cannot install: {lines[-1]}")
@@ -40,9 +40,9 @@ def install(folder: Path) -> list[str]:
     return names
 
 
-def _pip(*arguments: str) -> None:
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *arguments], check=True, stderr=subprocess.PIPE, text=True)
+def _install(folder: Path, *arguments: str) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), *arguments]
+    subprocess.run(pip, check=True, stderr=subprocess.PIPE, text=True)
 
 
 class MeasurementError(Exception):
@@ -70,11 +70,11 @@ class Process:
             self.process.kill()
         self.process.communicate()  # the end of its input ends it
 
-    def ask(self, measure: str, case: Case, *, warm_up: bool = False, **options: Any) -> Any:
+    def ask(self, measure: str, case: Case, **options: Any) -> Any:
         """The answer of the worker's method of that name."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = {"measure": measure, "case": vars(case), "warm_up": warm_up, "options": options}
+        request = {"measure": measure, "case": vars(case), "options": options}
         try:
             print(json.dumps(request), file=self.process.stdin, flush=True)
         except BrokenPipeError:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from benchmarks.cost.case import Case
-from benchmarks.cost.libraries import EIGEN, GRADIENT, LIBRARIES, METHODS
+from benchmarks.cost.libraries import EIGEN, GRADIENT, LIBRARIES
 from benchmarks.cost.networks import NETWORKS
 from benchmarks.cost.scaling import axes
 
@@ -18,16 +18,9 @@ HERE, BOTH, BOUND = ("here",), ("here", "grad-cam"), ("bound", "here")
 
 @dataclass(frozen=True)
 class Block:
-    """Cases of one network that take turns.
+    """Cases of one network that take turns: in each round, one library after the other measures each case."""
 
-    Attributes:
-        measure: a method of `worker.Worker`.
-        cases: measured in every round, one library after the other in each.
-        rounds: number of rounds.
-        libraries: those that are asked, if they have the method.
-    """
-
-    measure: str
+    measure: str  # a method of `worker.Worker`
     cases: tuple[Case, ...]
     rounds: int = 1
     libraries: tuple[str, ...] = ALL
@@ -62,9 +55,6 @@ def times(*, quick: bool) -> Iterator[Block]:
             # grad-cam ablates channels one by one: minutes.
             yield Block("seconds", points, 1, HERE if method == "AblationCAM" else ALL)
     if not quick:
-        five = tuple(replace(case, classes=5) for case in cases("resnet50", *METHODS[:-1]))
-        yield Block("seconds", five, 1, HERE)
-        yield Block("once", (Case("resnet50", "ScoreCAM", channels=SUBSET, classes=5),), 1, HERE)
         yield Block("once", cases("resnet50", "AblationCAM"), 1, ("grad-cam",))
         yield Block("once", cases("resnet50", "AblationCAM", layer="layer3.5"), 1, BOTH)
         yield Block("once", cases("resnet50", "ScoreCAM"))

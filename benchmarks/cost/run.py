@@ -50,18 +50,15 @@ def measure_all(path: Path, device: str, peers: Path, methods: Collection[str], 
 def about(device: str, names: list[str], *, quick: bool) -> dict[str, Any]:
     """The machine, the versions and the date."""
     model = re.search(r"Model name:\s*(.+)", collect_env.get_cpu_info(collect_env.run) or "")
+    processor = model[1].strip() if model else platform.processor()
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+    versions = f"Python {platform.python_version()}, torchvision {version('torchvision')}"
     return {
-        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "date": datetime.date.today().isoformat(),
         "quick": quick,
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        "processor": model[1].strip() if model else platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": version("torchvision"),
-        "version": pytorch_grad_cam.__version__,
+        "device": name,
+        "machine": f"{name}, {processor}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "versions": f"{torch.get_num_threads()} threads, {versions}; here {pytorch_grad_cam.__version__}",
         "libraries": names,
     }
 
@@ -78,9 +75,7 @@ def measure(block: Block, processes: list[Process], results: Results) -> None:
                 if process.name not in block.libraries or not process.library.can(case) or key in results.errors:
                     continue
                 with reported(results, key):
-                    # No warm-up before calls of minutes. GradCAM, the first, warms up a larger batch for all methods.
-                    warm_up = i == 0 and block.measure != "once" and (case.batch == 1 or case.method == "GradCAM")
-                    results.add(block.measure, process.name, case, process.ask(block.measure, case, warm_up=warm_up))
+                    results.add(block.measure, process.name, case, process.ask(block.measure, case))
 
 
 @contextmanager

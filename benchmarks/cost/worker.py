@@ -36,13 +36,13 @@ class Worker:
     def answer(self, request: dict[str, Any]) -> Any:
         """Measure what a request asks for."""
         task = self._task(Case(**request["case"]))
-        if request.get("warm_up"):
+        if request["measure"] != "once":
             with self.library.start(task) as call:
                 forward(task.model, task.images)
                 if task.case.batch * task.case.size**2 <= SMALL_WORK:
                     call()
         measure: Callable[..., Any] = getattr(self, request["measure"])
-        return measure(task, **request.get("options", {}))
+        return measure(task, **request["options"])
 
     def seconds(self, task: Task) -> dict[str, list[float]]:
         """Of the call, and of the forward pass before it."""
@@ -75,13 +75,10 @@ class Worker:
             self.model = ("", None)  # freed before the next one comes
             self.model = (case.network, load(case.network, self.device))
         network, model = self.model
-        if case.classes > 1:
-            classes = forward(model, noise(1, case.size, self.device)).topk(case.classes).indices
-        else:
-            classes = self.supported_class(network, case.size)
+        index = self.supported_class(network, case.size)
         images = noise(case.batch, case.size, self.device)
         layer = model.get_submodule(case.layer or network_of(network).last)
-        return Task(case, model, images, classes.repeat_interleave(case.batch, 0), layer)
+        return Task(case, model, images, index.expand(case.batch), layer)
 
     def _supported_class(self, network: str, size: int) -> Tensor:
         model = self.model[1].requires_grad_(False)

@@ -15,13 +15,12 @@ from pathlib import Path
 
 from benchmarks import ROOT
 from benchmarks.quality.page import write_page, write_readme
-from benchmarks.quality.run import CHUNK, SETTINGS, parts, result_path, save, sweep, sweep_path, work
+from benchmarks.quality.run import CHUNK, SETTINGS, parts, save, sweep, work
 from pytorch_grad_cam import METHODS, BlankMapWarning
 from pytorch_grad_cam.demo.network import NETWORKS
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.quality", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -34,11 +33,11 @@ def main(argv: list[str] | None = None) -> None:
     results.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", BlankMapWarning)
     for network in arguments.networks:
-        path = sweep_path(results, network)
+        path = results / f"{network} sweep.npz"
         if not path.exists():
             save(path, sweep(network, arguments.scenes // 5))
     for row, first in parts(arguments.networks, arguments.methods, arguments.scenes):
-        path = result_path(results, row, first)
+        path = results / f"{' '.join(row)} {first:04}.npz"
         if not path.exists():
             start = time.perf_counter()
             save(path, work(row, first))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.quality.run import BATCH, PERCENTAGES, RANDOMIZED, STEPS, sweep_path
+from benchmarks.quality.run import PERCENTAGES, STEPS
 from benchmarks.quality.statistics import METRICS, cell, figures_of, measured
 from pytorch_grad_cam import METHODS, __version__
 from pytorch_grad_cam.demo.network import NETWORKS
@@ -15,7 +15,7 @@ TITLES = {"shufflenet": "CNN (ShuffleNet, 8 x 8)", "vit": "ViT (16 x 16)", "swin
 PAGE = """\
 # How good the maps are
 
-Written by `python -m benchmarks.quality`, version {version}, torch {torch}, {machine}, {threads} thread(s).
+Written by `python -m benchmarks.quality`, {by}.
 
 Held-out scenes of the demo world (`pytorch_grad_cam.demo`) hold two objects each; both are explained, each by its own
 class, at the layer that is taken where none is given. Figures are percentages, means over scenes with 95 % intervals
@@ -24,14 +24,10 @@ against it, not of how the network answers to removed pixels.
 
 - **peak in box, on mask**: pointing game without tolerance. **energy**: the map's share on the mask. **IoU**: of the
   mask, or the box, that the map gives at half its peak, with the true one.
-- **deletion** (less is better), **insertion**, **ROAD**: how the network's own confidence follows the map, in {steps} \
-steps
-  and at {percentages} % of the pixels.
-- **randomization**: 1 - rank correlation with the map after the last {randomized} layers with parameters were \
-randomized;
-  0 is a map that does not depend on them. Not of smoothed maps, which read the same weights.
-- **ms / image**: for both classes, the median over batches of {batch}; other work may have shared the machine: an order
-  of magnitude ([benchmarks.md](benchmarks.md) has the speed).
+- **deletion** (less is better), **insertion**, **ROAD**: how the network's confidence follows the map, in {settings}.
+- **randomization**: 1 - rank correlation with the map after the last layers with parameters were randomized; 0 is a map
+  that does not depend on them. Not of smoothed maps, which read the same weights.
+- **ms / image**: for both classes, the median over batches; [benchmarks.md](benchmarks.md) has the speed.
 
 {sections}
 
@@ -46,16 +42,11 @@ GradCAM at every layer that keeps positions, sorted by how often the peak is in 
 def write_page(results: Path, path: Path) -> None:
     """Write all figures measured so far."""
     networks = [network for network in NETWORKS if any(measured(results, network))]
-    swept = [network for network in NETWORKS if sweep_path(results, network).exists()]
+    swept = [network for network in NETWORKS if (results / f"{network} sweep.npz").exists()]
     text = PAGE.format(
-        version=__version__,
-        torch=torch.__version__.split("+")[0],
-        machine=platform.machine(),
-        threads=torch.get_num_threads(),
-        steps=STEPS,
-        percentages=", ".join(map(str, PERCENTAGES)),
-        randomized=RANDOMIZED,
-        batch=BATCH,
+        by=f"version {__version__}, torch {torch.__version__.split('+')[0]}, {platform.machine()}, "
+        f"{torch.get_num_threads()} thread(s)",
+        settings=f"{STEPS} steps and at {', '.join(map(str, PERCENTAGES))} % of the pixels",
         sections="\n\n".join(f"## {TITLES[network]}\n\n{table(results, network)}" for network in networks),
         sweeps="\n\n".join(f"{TITLES[network]}:\n\n{sweep_table(results, network)}" for network in swept),
     )
@@ -64,8 +55,7 @@ def write_page(results: Path, path: Path) -> None:
 
 def table(results: Path, network: str) -> str:
     """The figures of a network."""
-    titles = [title for title, _ in METRICS.values()]
-    lines = [f"| method | smoothing | scenes | {' | '.join(titles)} |", "|---" * (3 + len(titles)) + "|"]
+    lines = [f"| method | smoothing | scenes | {' | '.join(METRICS.values())} |", "|---" * (3 + len(METRICS)) + "|"]
     for name, smoothing, figures in measured(results, network):
         method = METHODS[name].__name__ if name in METHODS else f"*{name}*"
         row = [method, smoothing if name in METHODS else "", str(len(figures["box"]))]
@@ -75,7 +65,7 @@ def table(results: Path, network: str) -> str:
 
 def sweep_table(results: Path, network: str) -> str:
     """The layers at which GradCAM's peak is in the box most often, and the one that is taken where none is given."""
-    hits = dict(np.load(sweep_path(results, network)))
+    hits = dict(np.load(results / f"{network} sweep.npz"))
     automatic = next(iter(hits))
     ranked = sorted(hits, key=lambda layer: -hits[layer].mean())
     lines = [f"| layer of {len(hits)} | rank | peak in box |", "|---|---|---|"]

@@ -138,20 +138,9 @@ def work(row: Row, first: int) -> Figures:
         return cam.explain(batch.images, batch.classes, **SMOOTHINGS[smoothing]).maps
 
     def explain_randomized(batch: Batch) -> Tensor:
-        """At the layer of the trained network."""
         return METHODS[name](randomized(network), layer).explain(batch.images, batch.classes).maps
 
     return measure(model, explain, first, explain_randomized if smoothing == "plain" else None)
-
-
-def result_path(results: Path, row: Row, first: int) -> Path:
-    """The file of a part of a row."""
-    return results / f"{' '.join(row)} {first:04}.npz"
-
-
-def sweep_path(results: Path, network: str) -> Path:
-    """The file of the layers of a network."""
-    return results / f"{network} sweep.npz"
 
 
 def save(path: Path, figures: Figures) -> None:

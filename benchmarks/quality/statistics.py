@@ -10,18 +10,10 @@ from numpy.typing import NDArray
 from benchmarks.quality.run import SMOOTHINGS, Figures, Row
 from pytorch_grad_cam import METHODS
 
-METRICS = {  # name: (title, factor)
-    "box": ("peak in box", 100),
-    "mask": ("peak on mask", 100),
-    "energy": ("energy", 100),
-    "iou": ("IoU, mask", 100),
-    "box_iou": ("IoU, box", 100),
-    "deletion": ("deletion", 100),
-    "insertion": ("insertion", 100),
-    "road": ("ROAD", 100),
-    "randomization": ("randomization", 1),
-    "milliseconds": ("ms / image", 1),
-}
+# Titles by name.
+METRICS = {"box": "peak in box", "mask": "peak on mask", "energy": "energy", "iou": "IoU, mask", "box_iou": "IoU, box"}
+METRICS |= {"deletion": "deletion", "insertion": "insertion", "road": "ROAD", "randomization": "randomization"}
+METRICS |= {"milliseconds": "ms / image"}
 
 
 def figures_of(results: Path, row: Row) -> Figures:
@@ -56,6 +48,5 @@ def cell(name: str, figures: Figures) -> str:
         return ""
     if name == "milliseconds":
         return f"{np.median(figures[name]):.1f}"
-    factor = METRICS[name][1]
-    mean, half = interval(factor * figures[name])
-    return f"{mean:.1f} ± {half:.1f}" if factor == 100 else f"{mean:.2f} ± {half:.2f}"
+    mean, half = interval(figures[name])
+    return f"{mean:.2f} ± {half:.2f}" if name == "randomization" else f"{100 * mean:.1f} ± {100 * half:.1f}"

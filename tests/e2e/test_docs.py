@@ -14,6 +14,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import skimage.data
+from PIL import Image
 
 import pytorch_grad_cam
 from pytorch_grad_cam import METHODS
@@ -50,6 +52,16 @@ def test_python_blocks_of_the_readme(tmp_path):
     assert len(blocks) > 5
     subprocess.run([sys.executable, "-c", "\n".join(blocks)], cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT)
     assert [path.name for path in tmp_path.iterdir()] == ["explained.jpg"]
+
+
+def test_the_first_block_of_the_readme_explains_a_photograph(tmp_path):
+    """As printed, but that weights cannot be downloaded here: the network has random ones."""
+    (block,) = re.findall(r"```py\n(.*?)```", README, re.S)
+    Image.fromarray(skimage.data.chelsea()).save(tmp_path / "cat.jpg")
+    offline = "import functools, torch, torchvision.models as m\ntorch.manual_seed(0)\n"
+    offline += "build = m.resnet50\nm.resnet50 = lambda weights: build(weights=None)\n"
+    subprocess.run([sys.executable, "-c", offline + block], cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT)
+    assert np.asarray(Image.open(tmp_path / "explained_cat.jpg")).shape == (224, 224, 3)
 
 
 def test_shell_lines_of_the_readme(tmp_path):
@@ -95,7 +107,7 @@ def test_what_the_readme_links_to_is_there():
 
 
 def test_the_pictures_of_the_readme_are_those_that_the_gallery_makes(tmp_path):
-    gallery = ROOT / "usage_examples" / "gallery.py"
+    gallery = ROOT / "tools" / "gallery.py"
     command = [sys.executable, gallery, "--output-dir", tmp_path]
     subprocess.run(command, check=True, timeout=300, env=ENVIRONMENT, capture_output=True)
     for picture in re.findall(r"\(examples/(.*?)\)", README):
