@@ -27,11 +27,12 @@ class Goal:
     def figures(self, results: Results) -> dict[str, float | None]:
         """The measured figures by case."""
         figure: Figure = {"seconds": results.ratio, "memory": results.memory, "peak": results.peak}[self.measure]
-        return {
-            str(case): divide(figure("here", case), self._reference(figure, case))
+        pairs = {
+            str(case): (figure("here", case), self._reference(figure, case))
             for case in results.cases(self.measure)
             if self.keep(case)
         }
+        return {case: a / b if a is not None and b else None for case, (a, b) in pairs.items()}
 
     def _reference(self, figure: Figure, case: Case) -> float | None:
         if self.beside == "bound":  # one for all gradient methods
@@ -48,11 +49,6 @@ def judge(limit: float, figures: Mapping[str, float | None]) -> tuple[str, bool 
     worst = max(measured, key=lambda name: measured[name])
     within = sum(figure <= limit for figure in measured.values())
     return f"{number(measured[worst])} ({worst}); {within} of {len(measured)} reach it", within == len(measured)
-
-
-def divide(a: float | None, b: float | None) -> float | None:
-    """Their ratio, if both were measured."""
-    return None if a is None or not b else a / b
 
 
 def _by_gradient(case: Case) -> bool:

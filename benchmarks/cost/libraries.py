@@ -93,14 +93,9 @@ def captum(task: Task) -> Iterator[Call]:
     """captum: the attributions of the layer's size."""
     from captum.attr import LayerAttribution, LayerGradCam
 
-    cam = LayerGradCam(task.model, task.layer)
-
-    def call() -> Tensor:
-        maps = cam.attribute(task.images, target=task.classes, relu_attributions=True)
-        resized: Tensor = LayerAttribution.interpolate(maps, tuple(task.images.shape[2:]), "bilinear")[:, 0]
-        return resized.detach()
-
-    yield call
+    attribute = partial(LayerGradCam(task.model, task.layer).attribute, relu_attributions=True)
+    size = tuple(task.images.shape[2:])
+    yield lambda: LayerAttribution.interpolate(attribute(task.images, task.classes), size, "bilinear")[:, 0].detach()
 
 
 @dataclass(frozen=True)

@@ -56,9 +56,8 @@ def peak_memory(function: Callable[[], Any]) -> int:
         return torch.cuda.max_memory_allocated() - before
     with suppress(OSError, AttributeError):  # glibc: what its heap keeps would be used again, unseen
         ctypes.CDLL(None).malloc_trim(0)
-    clear = Path("/proc/self/clear_refs")
-    if clear.exists():
-        clear.write_text("5")  # Linux: the peak starts again from here
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak starts again from here
     before = _resident("VmRSS")
     function()
     return _resident("VmHWM") - before

@@ -44,11 +44,9 @@ def sections(results: Results) -> Iterator[str]:
         yield from _section(f"{title}, last layer", _table_of(results, measure, figure, _is_plain))
         early = _table_of(results, measure, figure, lambda case: case.layer == EARLY)
         yield from _section(f"{title}, `{EARLY}` of ResNet-50", early)
-    yield from _section(
-        "AblationCAM, ScoreCAM and smoothing, in forward passes",
-        _table_of(results, "seconds", results.ratio, _is_perturbing),
-        f"Calls of minutes ran once, on ResNet-50; elsewhere ScoreCAM looks at {SUBSET} channels.",
-    )
+    perturbing = _table_of(results, "seconds", results.ratio, _is_perturbing)
+    note = f"Calls of minutes ran once, on ResNet-50; elsewhere ScoreCAM looks at {SUBSET} channels."
+    yield from _section("AblationCAM, ScoreCAM and smoothing, in forward passes", perturbing, note)
     score = _table_of(results, "peak", results.peak, lambda case: case == Case("resnet50", "ScoreCAM"))
     yield from _section("Memory of ScoreCAM, ResNet-50, MiB", score)
     yield from _section("Agreement of the maps", _agreement(results), AGREEMENT)
@@ -59,11 +57,8 @@ def sections(results: Results) -> Iterator[str]:
         for name in LIBRARIES
         if len(line := axis.line(results, name, method)) > 1
     )
-    yield from _section(
-        "How time grows",
-        table(["axis", "call", "slope"], slopes),
-        "The slope of the log-log line of seconds: 1 is proportional, 0 is constant.",
-    )
+    note = "The slope of the log-log line of seconds: 1 is proportional, 0 is constant."
+    yield from _section("How time grows", table(["axis", "call", "slope"], slopes), note)
     if results.errors:
         yield "## What failed"
         yield "\n".join(f"- {call}: {error.splitlines()[0]}" for call, error in results.errors.items())
@@ -98,18 +93,16 @@ def _is_plain(case: Case) -> bool:
 
 
 def _is_perturbing(case: Case) -> bool:
-    perturbs = case.method in ("AblationCAM", "ScoreCAM") or case.aug_smooth
-    return perturbs and case.network in NETWORKS
+    return case.network in NETWORKS and (case.method in ("AblationCAM", "ScoreCAM") or case.aug_smooth)
 
 
 def _agreement(results: Results) -> str:
     def text(figure: float | None) -> str:
         return "-" if figure is None else f"{figure:.0e}" if figure < ROUNDING else f"{figure:.3f}"
 
-    cases = results.cases("maps", "grad-cam")
     rows = (
         [network_of(case.network).title, case.method, *(text(results.difference(name, case)) for name in PEERS)]
-        for case in cases
+        for case in results.cases("maps", "grad-cam")
     )
     return table(["network", "method", *(LIBRARIES[name].title for name in PEERS)], rows)
 
@@ -122,10 +115,8 @@ def headline(results: Results) -> str:
     memory = [number(results.memory(name, cases[0])) for name in names]
     head = ["ResNet-50, time in forward passes", *(LIBRARIES[name].title for name in names)]
     lines = table(head, [*rows, ["GradCAM, memory in that of a forward pass", *memory]])
-    date = results.about["date"]
-    return (
-        f"{lines}\n\nOn: {_machine(results)}, {date}. ScoreCAM, and AblationCAM of grad-cam, take minutes and ran once."
-    )
+    machine = f"{results.about['machine']}, {results.about['date']}"
+    return f"{lines}\n\nOn: {machine}. What takes minutes, ScoreCAM and AblationCAM of grad-cam, ran once."
 
 
 def write_headline(results: Results, path: Path) -> None:

@@ -32,11 +32,9 @@ def install(folder: Path) -> list[str]:
                 if not (folder / "needs").exists():
                     _install(folder / "needs", "matplotlib", "scikit-learn")
                 _install(place, "--no-deps", str(library.requirement))
-        except subprocess.CalledProcessError as error:
-            lines = error.stderr.strip().splitlines() or ["it says nothing"]
-            print(f"without {library.title}, which pip cannot install: {lines[-1]}")
-        else:
             names.append(name)
+        except subprocess.CalledProcessError as error:
+            print(f"without {library.title}, which pip cannot install: {error.stderr.strip()}")
     return names
 
 
@@ -70,19 +68,16 @@ class Process:
             self.process.kill()
         self.process.communicate()  # the end of its input ends it
 
-    def ask(self, measure: str, case: Case, **options: Any) -> Any:
+    def ask(self, measure: str, case: Case) -> Any:
         """The answer of the worker's method of that name."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        request = {"measure": measure, "case": vars(case), "options": options}
+        request = {"measure": measure, "case": vars(case)}
         try:
             print(json.dumps(request), file=self.process.stdin, flush=True)
-        except BrokenPipeError:
-            raise MeasurementError("its process has died") from None
-        line = self.process.stdout.readline()
-        if not line:
-            raise MeasurementError(f"its process died with {self.process.wait()}")
-        answer = json.loads(line)
+            answer = json.loads(self.process.stdout.readline())
+        except (BrokenPipeError, json.JSONDecodeError):
+            raise MeasurementError(f"its process died with {self.process.wait()}") from None
         if "error" in answer:
             raise MeasurementError(answer["error"])
         return answer["answer"]

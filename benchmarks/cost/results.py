@@ -25,18 +25,14 @@ class Results:
         content = json.loads(path.read_text("utf-8"))
         results = cls(about=content["about"])
         results.errors = content["errors"]
-        for row in content["rows"]:
-            results._answers[row["measure"], row["library"], Case(**row["case"])] = row["answers"]
+        for measure, library, case, answers in content["rows"]:
+            results._answers[measure, library, Case(**case)] = answers
         return results
 
     def write(self) -> None:
         """Put all answers so far in the file."""
-        if self.path is None:
-            return
-        rows = [
-            {"measure": measure, "library": library, "case": vars(case), "answers": answers}
-            for (measure, library, case), answers in self._answers.items()
-        ]
+        assert self.path is not None
+        rows = [(measure, library, vars(case), answers) for (measure, library, case), answers in self._answers.items()]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = {"about": self.about, "errors": self.errors, "rows": rows}
         self.path.write_text(json.dumps(content, indent=1), "utf-8")
@@ -59,12 +55,8 @@ class Results:
 
     def forward_seconds(self, case: Case) -> float | None:
         """Of the forward pass, the median over all libraries and rounds."""
-        times = [
-            statistics.median(answer["forward"])
-            for (measure, _, key), answers in self._answers.items()
-            if measure == "seconds" and key == case
-            for answer in answers
-        ]
+        keys = [key for key in self._answers if (key[0], key[2]) == ("seconds", case)]
+        times = [statistics.median(answer["forward"]) for key in keys for answer in self._answers[key]]
         return statistics.median(times) if times else None
 
     def memory(self, library: str, case: Case) -> float | None:

@@ -4,23 +4,22 @@ import datetime
 import os
 import platform
 import re
-import tempfile
 import time
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torchvision
 from numpy.typing import NDArray
 from torch.utils import collect_env
 
 import pytorch_grad_cam
 from benchmarks.cost import plan
-from benchmarks.cost.libraries import LIBRARIES
+from benchmarks.cost.libraries import PEERS
 from benchmarks.cost.peers import MeasurementError, Process, install
 from benchmarks.cost.plan import Block
 from benchmarks.cost.results import Results
@@ -32,8 +31,8 @@ def measure_all(path: Path, device: str, peers: Path, methods: Collection[str], 
     names = install(peers)
     results = Results(path, about(device, names, quick=quick))
     for blocks, lean in ((plan.times(quick=quick), False), (plan.peaks(quick=quick), True)):
-        kept = [replace(b, cases=tuple(case for case in b.cases if case.method in methods)) for b in blocks]
-        kept = [block for block in kept if block.cases]
+        chosen = (replace(b, cases=tuple(case for case in b.cases if case.method in methods)) for b in blocks)
+        kept = [block for block in chosen if block.cases]
         with ExitStack() as stack:
             asked = [name for name in names if any(name in block.libraries for block in kept)]
             processes = [stack.enter_context(Process(name, device, peers, lean=lean)) for name in asked]
@@ -52,7 +51,7 @@ def about(device: str, names: list[str], *, quick: bool) -> dict[str, Any]:
     model = re.search(r"Model name:\s*(.+)", collect_env.get_cpu_info(collect_env.run) or "")
     processor = model[1].strip() if model else platform.processor()
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
-    versions = f"Python {platform.python_version()}, torchvision {version('torchvision')}"
+    versions = f"Python {platform.python_version()}, torchvision {torchvision.__version__}"
     return {
         "date": datetime.date.today().isoformat(),
         "quick": quick,
@@ -72,10 +71,9 @@ def measure(block: Block, processes: list[Process], results: Results) -> None:
         for case in block.cases:
             for process in processes[:: -1 if i % 2 else 1]:
                 key = f"{process.name}: {block.measure} of {case}"
-                if process.name not in block.libraries or not process.library.can(case) or key in results.errors:
-                    continue
-                with reported(results, key):
-                    results.add(block.measure, process.name, case, process.ask(block.measure, case))
+                if process.name in block.libraries and process.library.can(case) and key not in results.errors:
+                    with reported(results, key):
+                        results.add(block.measure, process.name, case, process.ask(block.measure, case))
 
 
 @contextmanager
@@ -90,18 +88,14 @@ def reported(results: Results, call: str) -> Iterator[None]:
 
 def compare_maps(block: Block, processes: list[Process], results: Results) -> None:
     """The difference of the maps of each peer from those here."""
-    with tempfile.TemporaryDirectory() as folder:
-        for case in block.cases:
-            maps = {}
-            for process in processes:
-                path = Path(folder, f"{process.name}.npy")
-                if process.name != "bound" and process.library.can(case):
-                    with reported(results, f"{process.name}: maps of {case}"):
-                        process.ask("maps", case, path=str(path))
-                        maps[process.name] = stretch(np.load(path))
-            for name, stretched in maps.items():
-                if LIBRARIES[name].requirement and "here" in maps:
-                    results.add("maps", name, case, float(abs(stretched - maps["here"]).max()))
+    for case in block.cases:
+        maps = {}
+        for process in processes:
+            if process.name != "bound" and process.library.can(case):
+                with reported(results, f"{process.name}: maps of {case}"):
+                    maps[process.name] = stretch(np.array(process.ask("maps", case)))
+        for name in set(maps) & set(PEERS) if "here" in maps else ():
+            results.add("maps", name, case, float(abs(maps[name] - maps["here"]).max()))
 
 
 def stretch(maps: NDArray[Any]) -> NDArray[Any]:

@@ -9,7 +9,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
@@ -42,7 +41,7 @@ class Worker:
                 if task.case.batch * task.case.size**2 <= SMALL_WORK:
                     call()
         measure: Callable[..., Any] = getattr(self, request["measure"])
-        return measure(task, **request["options"])
+        return measure(task)
 
     def seconds(self, task: Task) -> dict[str, list[float]]:
         """Of the call, and of the forward pass before it."""
@@ -65,10 +64,10 @@ class Worker:
             peak = peak_memory(lambda: calls.append(seconds_of(call)))
         return {"seconds": {"forward": [before], "call": calls}, "peak": peak}
 
-    def maps(self, task: Task, path: str) -> None:
-        """Write the maps (B, H, W) to a file."""
+    def maps(self, task: Task) -> Any:
+        """The maps (B, H, W)."""
         with self.library.start(task) as call:
-            np.save(path, torch.as_tensor(call()).float().cpu().numpy())
+            return torch.as_tensor(call()).float().tolist()
 
     def _task(self, case: Case) -> Task:
         if self.model[0] != case.network:

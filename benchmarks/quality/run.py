@@ -19,6 +19,7 @@ SMOOTHINGS: dict[str, dict[str, bool]] = {"plain": {}, "eigen": {"eigen_smooth":
 BATCH = 10
 CHUNK = 50  # scenes in a file
 STEPS = 5  # of deletion and insertion
+STEP = -(-SIZE * SIZE // STEPS)  # pixels
 PERCENTAGES = (50,)  # of ROAD
 RANDOMIZED = 4  # layers, from the last on
 # The folder of the figures: those of other settings lie elsewhere.
@@ -72,24 +73,23 @@ def measure(model: nn.Module, explain: Explain, first: int, explain_randomized: 
     figures: dict[str, list[Tensor]] = {}
     # The networks were trained to say of each class by itself whether it is there: a sigmoid, not a softmax.
     common: Any = {"activation": "sigmoid"}
-    step = -(-SIZE * SIZE // STEPS)
     for number in range(first // BATCH, (first + CHUNK) // BATCH):
         batch = batch_of(number)
         start = time.perf_counter()
         maps = explain(batch)
         milliseconds = 1000 * (time.perf_counter() - start) / BATCH
-        faithful = model, batch.images, maps, batch.classes
+        call = model, batch.images, maps, batch.classes
         generator = torch.Generator().manual_seed(0)
         values = {
-            "milliseconds": torch.full((BATCH, 2), milliseconds),
             "box": metrics.pointing_game(maps, batch.boxes),
             "mask": metrics.pointing_game(maps, batch.masks),
             "energy": metrics.energy_pointing_game(maps, batch.masks),
             "iou": metrics.mask_iou(maps, batch.masks),
             "box_iou": metrics.map_box_iou(maps, batch.boxes),
-            "deletion": metrics.deletion(*faithful, step=step, **common).area,
-            "insertion": metrics.insertion(*faithful, step=step, **common).area,
-            "road": metrics.road_combined(*faithful, percentages=PERCENTAGES, generator=generator, **common),
+            "deletion": metrics.deletion(*call, step=STEP, **common).area,
+            "insertion": metrics.insertion(*call, step=STEP, **common).area,
+            "road": metrics.road_combined(*call, percentages=PERCENTAGES, generator=generator, **common),
+            "milliseconds": torch.full((BATCH, 2), milliseconds),
         }
         if explain_randomized is not None:
             values["randomization"] = 1 - metrics.rank_correlation(explain_randomized(batch), maps)
@@ -102,9 +102,8 @@ def sweep(network: str, scenes: int) -> Figures:
     """The pointing game of GradCAM at every layer, by name; the automatic one stands first."""
     model = load_demo_network(network)
     layers = list_layers(model, batch_of(0).images)
-    automatic = [layers.best.name] if layers.best else []
     hits = {}
-    for layer in dict.fromkeys([*automatic, *(layer.name for layer in layers)]):
+    for layer in dict.fromkeys(layer.name for layer in (layers.best, *layers) if layer):
         cam = GradCAM(model, layer)
         batches = map(batch_of, range(scenes // BATCH))
         try:
@@ -130,15 +129,14 @@ def work(row: Row, first: int) -> Figures:
     model = load_demo_network(network)
     if name in BOUNDS:
         return measure(model, BOUNDS[name], first, None)
-    layers = list_layers(model, batch_of(0).images)
-    layer = layers.best.name if layers.best else ""
     cam = METHODS[name](model)
+    best = list_layers(model, batch_of(0).images).best  # taken by cam, and again after randomizing
 
     def explain(batch: Batch) -> Tensor:
         return cam.explain(batch.images, batch.classes, **SMOOTHINGS[smoothing]).maps
 
     def explain_randomized(batch: Batch) -> Tensor:
-        return METHODS[name](randomized(network), layer).explain(batch.images, batch.classes).maps
+        return METHODS[name](randomized(network), best.name if best else None).explain(batch.images, batch.classes).maps
 
     return measure(model, explain, first, explain_randomized if smoothing == "plain" else None)
 

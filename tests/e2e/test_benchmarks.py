@@ -76,10 +76,10 @@ def test_a_library_is_asked_only_for_what_it_has():
 
 def test_worker_answers_by_lines_and_names_its_errors():
     requests = [
-        {"measure": "seconds", "case": vars(Case("channels-8", "GradCAM", size=32)), "options": {}},
-        {"measure": "memory", "case": vars(Case("channels-8", "GradCAM", size=32)), "options": {}},
-        {"measure": "once", "case": vars(Case("channels-8", "EigenCAM", size=32)), "options": {}},
-        {"measure": "seconds", "case": vars(Case("channels-8", "GradCAM", layer="missing")), "options": {}},
+        {"measure": "seconds", "case": vars(Case("channels-8", "GradCAM", size=32))},
+        {"measure": "memory", "case": vars(Case("channels-8", "GradCAM", size=32))},
+        {"measure": "once", "case": vars(Case("channels-8", "EigenCAM", size=32))},
+        {"measure": "seconds", "case": vars(Case("channels-8", "GradCAM", layer="missing"))},
     ]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.cost.worker", "here"],
