@@ -1,8 +1,8 @@
-"""Names that code written for the well-known package imports; AblationCAM takes them and does not need them."""
+"""Compatibility with grad-cam 1.x: AblationCAM accepts these names and does not need them."""
 
 
 class AblationLayer:
-    """Says nothing: AblationCAM finds by itself which values of a layer's output belong to a channel."""
+    """Does nothing: AblationCAM finds the values of a channel in the output of any layer."""
 
 
 AblationLayerVit = AblationLayerFasterRCNN = AblationLayer

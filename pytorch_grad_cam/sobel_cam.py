@@ -1,4 +1,4 @@
-"""Edges of an image: a map to compare others with, for it knows no network."""
+"""Compatibility with grad-cam 1.x: edges of an image, a map to compare others with, which knows no network."""
 
 from typing import Any
 
