@@ -1,6 +1,6 @@
 """Run what proves that the library never lies and never leaves a trace, and write docs/reliability.md from that run.
 
-`python tests/reliability.py`, some ten minutes; where a test fails, nothing is written.
+`python tests/helpers/reliability.py`, some ten minutes; where a test fails, nothing is written.
 """
 
 import ast
@@ -12,20 +12,20 @@ from pathlib import Path
 import pytest
 import torch
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 DOCUMENT = TESTS.parent / "docs" / "reliability.md"
 FILES = {
-    "Traps": "test_traps.py",
-    "Formulas": "test_methods.py",
-    "Blank maps": "test_blank_maps.py",
-    "ModelInputs that do not suit the model": "test_misfits.py",
-    "State": "test_side_effects.py",
-    "Threads": "test_threads.py",
-    "Precision and memory layout": "test_precision.py",
-    "Waiting for a GPU": "test_waits.py",
-    "Soak": "test_soak.py",
-    "Hostile files": "test_hostile_files.py",
-    "Random networks": "test_fuzz.py",
+    "Traps": "methods/test_traps.py",
+    "Formulas": "methods/test_methods.py",
+    "Blank maps": "engine/test_blank_maps.py",
+    "Inputs that do not suit the model": "engine/test_input_errors.py",
+    "State": "engine/test_side_effects.py",
+    "Threads": "engine/test_threads.py",
+    "Precision and memory layout": "methods/test_precision.py",
+    "Waiting for a GPU": "engine/test_gpu_synchronization.py",
+    "Soak": "engine/test_soak.py",
+    "Hostile files": "cli/test_hostile_files.py",
+    "Random networks": "methods/test_fuzz.py",
 }
 
 
@@ -39,7 +39,7 @@ class Results:
     def pytest_runtest_logreport(self, report):
         if report.when == "call" and report.passed:
             file, test = report.nodeid.split("::", 1)
-            key = Path(file).name, test.split("[")[0]
+            key = file.removeprefix("tests/"), test.split("[")[0]
             self.passed[key] += 1
             self.noted[key].update(report.user_properties)
 
@@ -87,7 +87,7 @@ def main():
     DOCUMENT.write_text(
         f"""# It never lies and never leaves a trace
 
-Written by `python tests/reliability.py` from one run: {sum(results.passed.values()):,} cases, none of which failed,
+Written by `python tests/helpers/reliability.py` from one run: {sum(results.passed.values()):,} cases, none failed,
 with torch {torch.__version__.split("+")[0]} and Python {sys.version.split()[0]}. Every promise below is a test; the
 figures are what the tests noted. A test that this machine had to skip has 0 cases.
 
