@@ -67,7 +67,7 @@ class LegacySubclasses:
     @property
     def activations_and_grads(self) -> ActivationsAndGradients:
         """The recorder that a `forward` of one's own calls."""
-        if self._recorded is None:
+        if self._recorded is None or not self._recorded.target_layers:  # the first call may choose the layer
             cam = cast("BaseCAM", self)
             self._recorded = ActivationsAndGradients(
                 cam.model, cam.target_layers or [], cam.reshape_transform, self.detach
