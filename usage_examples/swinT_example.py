@@ -1,46 +1,35 @@
-"""Why a Swin transformer names a picture: `python usage_examples/swinT_example.py --image-path dog.jpg`.
+"""Explain a Swin of torchvision: `python usage_examples/swinT_example.py dog.jpg` writes output/swin.jpg."""
 
-`--model timm/swin_tiny_patch4_window7_224`, or any other Swin of torchvision or timm; `--weights random` needs no
-download.
-"""
-
-import argparse
+import sys
 from pathlib import Path
 
-from pytorch_grad_cam import METHODS
-from pytorch_grad_cam.cli.networks import load_network
-from pytorch_grad_cam.utils.find_layers import layer_name
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.models import Swin_T_Weights, swin_t
+
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.demo.network import load_demo_network
 from pytorch_grad_cam.utils.image import show_cam_on_image
-from pytorch_grad_cam.utils.image_files import encode_jpeg, open_picture
 
-SCENE = Path(__file__).parents[1] / "examples" / "both.png"
+path = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parents[1] / "examples" / "both.png"
+try:
+    model = swin_t(weights=Swin_T_Weights.DEFAULT).eval()
+    size = 224
+except Exception as error:  # a hub fails in many ways
+    print(f"using the bundled Swin: the weights cannot be downloaded ({type(error).__name__})")
+    model = load_demo_network("swin")
+    size = 128
+try:
+    image = Image.open(path).convert("RGB").resize((size, size))
+except OSError as error:
+    sys.exit(f"cannot read {path}: {error}")
 
+pixels = np.asarray(image, dtype=np.float32) / 255
+mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of both networks
+images = torch.from_numpy((pixels - np.float32(mean)) / np.float32(std)).movedim(-1, 0).unsqueeze(0)
+maps = GradCAM(model, [model.features[-1][0]])(images)  # (1, 224, 224): the input of the last block, (B, H, W, C)
 
-def main() -> None:
-    """Explain the best class of a picture, and write the heat map to swin.jpg."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--image-path", default=SCENE)
-    parser.add_argument("--method", choices=METHODS, default="gradcam")
-    parser.add_argument("--model", default="swin_t")
-    parser.add_argument("--weights", help="a state dict, or 'random' (default: the pretrained ones)")
-    parser.add_argument("--target-layer", help="such as features.-1.-1.norm1 (default: chosen; its name is printed)")
-    parser.add_argument("--aug-smooth", action="store_true")
-    parser.add_argument("--eigen-smooth", action="store_true")
-    options = parser.parse_args()
-
-    network = load_network(options.model, options.weights)
-    inputs = network.preset.to_input(open_picture(options.image_path))  # (1, 3, 224, 224)
-
-    # A Swin has no class token, and its layers return (B, 7, 7, C) or (B, 49, C), by version: both are recognised, also
-    # of inputs that are not square. Written out it would be reshape_transform=swinT_reshape_transform.
-    cam = METHODS[options.method](network.model, options.target_layer)
-    heat = cam(inputs, aug_smooth=options.aug_smooth, eigen_smooth=options.eigen_smooth)[0]
-
-    overlay = show_cam_on_image(network.preset.to_rgb(inputs), heat, use_rgb=True)
-    Path("swin.jpg").write_bytes(encode_jpeg(overlay))
-    layer = layer_name(network.model, cam.target_layers[0])
-    print(f"why {network.name} says {network.classes[int(cam.outputs.argmax())]!r}, at {layer}: swin.jpg")
-
-
-if __name__ == "__main__":
-    main()
+Path("output").mkdir(exist_ok=True)
+Image.fromarray(show_cam_on_image(pixels, maps[0], use_rgb=True)).save("output/swin.jpg")
+print("wrote output/swin.jpg")

@@ -122,18 +122,19 @@ def test_the_readme_lists_every_method():
 
 
 @pytest.mark.parametrize("example", sorted((ROOT / "usage_examples").glob("*_example.py")), ids=lambda path: path.name)
-def test_usage_examples(example, tmp_path):
-    command = [sys.executable, example, "--weights", "random"]
-    done = subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT, capture_output=True)
-    (picture,) = tmp_path.iterdir()
-    assert cv2.imread(str(picture)).std() > 10
-    assert picture.name in done.stdout.decode()
-
-
-@pytest.mark.parametrize("method", ["layercam", "eigencam"])
-@pytest.mark.parametrize("model", ["vit_b_32", "timm/deit_tiny_patch16_224", "timm/test_vit"])
-def test_other_methods_and_models_of_the_vit_example(method, model, tmp_path):
-    example = ROOT / "usage_examples" / "vit_example.py"
-    command = [sys.executable, example, "--weights", "random", "--model", model, "--method", method, "--eigen-smooth"]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=120, env=ENVIRONMENT)
-    assert (tmp_path / "vit.jpg").exists()
+def test_usage_examples(example, tmp_path, offline):
+    """Offline, with the bundled networks."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, example]
+    options = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True, "timeout": 120}
+    done = subprocess.run(command, check=True, **options)
+    (image,) = (tmp_path / "output").iterdir()
+    assert cv2.imread(str(image)).std() > 10
+    assert f"output/{image.name}" in done.stdout
+    assert "Warning" not in done.stderr
+    if example.name != "dataset_example.py":
+        assert "using the bundled" in done.stdout
+        failed = subprocess.run([*command, "none.jpg"], **options)
+        assert failed.returncode == 1
+        assert failed.stderr.splitlines()[-1].startswith("cannot read none.jpg")
+        assert "Traceback" not in failed.stderr
