@@ -1,6 +1,6 @@
-"""Make every picture of the README again, from the bundled networks: `python tools/gallery.py`.
+"""Make the images of the README again, from the bundled networks: `python tools/gallery.py`.
 
-Each function is one picture, and a starting point for one of your own.
+Each function makes one image, and is a starting point for your own.
 """
 
 import argparse
@@ -17,13 +17,13 @@ from pytorch_grad_cam.utils.image_files import encode_jpeg, write_whole
 
 SCENE = example_scene()
 IMAGES = to_input(SCENE.image)
-CLASSES = [one.label for one in SCENE.objects]
-NAMES = [one.name for one in SCENE.objects]
+CLASSES = [item.label for item in SCENE.objects]
+NAMES = [item.name for item in SCENE.objects]
 SIDE, MARGIN, FONT = 180, 26, ImageFont.load_default(15)
 
 
 def main():
-    """Write the pictures into a folder."""
+    """Write the images into a folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output-dir", type=Path, default=Path(__file__).parents[1] / "examples")
     folder = parser.parse_args().output_dir
@@ -31,28 +31,28 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"cannot write to {folder}: {error.strerror}")
-    for picture in (methods, networks, smoothing, guided, layers):
-        path = folder / f"{picture.__name__}.jpg"
-        write_whole({path: encode_jpeg(picture())})
-        print(f"{path}: {picture.__doc__}")
+    for make_image in (methods, networks, smoothing, guided, layers):
+        path = folder / f"{make_image.__name__}.jpg"
+        write_whole({path: encode_jpeg(make_image())})
+        print(f"{path}: {make_image.__doc__}")
 
 
 def methods():
-    """All methods, for both classes of the scene."""
+    """Explain both classes of the scene by every method."""
     model = load_demo_network()
     maps = [method(model)(IMAGES, [CLASSES])[0] for method in METHODS.values()]
     return table([method.__name__ for method in METHODS.values()], NAMES, by_class(maps))
 
 
 def networks():
-    """Grad-CAM of a CNN, a ViT and a Swin, none of which is told its layer or its layout."""
+    """Explain a CNN, a ViT and a Swin by Grad-CAM, without a given layer or layout."""
     maps = [GradCAM(load_demo_network(name))(IMAGES, [CLASSES])[0] for name in NETWORKS]
     titles = {"shufflenet": "CNN (ShuffleNet)", "vit": "ViT", "swin": "Swin"}
     return table([titles[name] for name in NETWORKS], NAMES, by_class(maps))
 
 
 def smoothing():
-    """What the two ways of smoothing do to Grad-CAM, alone and together, on the ViT."""
+    """Smooth Grad-CAM of the ViT in two ways, alone and together."""
     cam = GradCAM(load_demo_network("vit"))
     ways = {
         "as it is": {},
@@ -65,7 +65,7 @@ def smoothing():
 
 
 def guided():
-    """Guided backpropagation, Grad-CAM and their product."""
+    """Show guided backpropagation, Grad-CAM and their product."""
     model = load_demo_network()
     rows = []
     for label, heat in zip(CLASSES, GradCAM(model)(IMAGES, [CLASSES])[0], strict=True):
@@ -75,24 +75,24 @@ def guided():
 
 
 def layers():
-    """Grad-CAM and LayerCAM at layers from early to late, for the first class."""
+    """Explain the first class by Grad-CAM and LayerCAM, from early to late layers."""
     model, names = load_demo_network(), ["stage2", "stage3", "stage4", "conv5"]
     rows = [[overlay(method(model, name)(IMAGES, CLASSES[0])[0]) for name in names] for method in (GradCAM, LayerCAM)]
     return table(names, ["Grad-CAM", "LayerCAM"], rows)
 
 
 def overlay(heat):
-    """A map on the scene."""
+    """Lay a map over the scene."""
     return show_cam_on_image(SCENE.image / 255, heat, use_rgb=True)
 
 
 def by_class(maps):
-    """From the maps of all classes, for each column, to a row of overlays for each class."""
+    """Turn maps by column and class into rows of overlays, one row for each class."""
     return [[overlay(heat) for heat in row] for row in zip(*maps, strict=True)]
 
 
 def table(titles, names, rows):
-    """The scene, then other pictures in each row, with titles above and the name of each row at its left."""
+    """Draw rows of images, each after the scene, with titles above and the name of the row at its left."""
     titles, rows = ["", *titles], [[SCENE.image, *row] for row in rows]
     sheet = Image.new("RGB", (MARGIN + SIDE * len(titles), MARGIN + SIDE * len(rows)), "white")
     draw = ImageDraw.Draw(sheet)

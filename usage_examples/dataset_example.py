@@ -1,6 +1,6 @@
-"""Explain every image of a DataLoader: `python usage_examples/dataset_example.py`.
+"""Explain each image of a DataLoader: `python usage_examples/dataset_example.py` writes output/dataset.jpg.
 
-It writes output/dataset.jpg, one row for each method.
+One row of the image for each method, from the bundled network and its scenes.
 """
 
 from pathlib import Path
@@ -14,9 +14,9 @@ from pytorch_grad_cam.demo.network import load_demo_network, to_input
 from pytorch_grad_cam.demo.scenes import make_scene
 from pytorch_grad_cam.utils.image import show_cam_on_image
 
-scenes = [make_scene(seed) for seed in range(6)]  # any dataset of (image, label) will do
+model = load_demo_network()  # any network, and any data set of (image, label)
+scenes = [make_scene(seed) for seed in range(6)]
 loader = DataLoader([(to_input(scene.image)[0], scene.objects[0].label) for scene in scenes], batch_size=3)
-model = load_demo_network()
 
 overlays = {"GradCAM": [], "LayerCAM": []}
 for result in explain_dataset([GradCAM(model), LayerCAM(model)], loader, targets="labels"):
