@@ -1,6 +1,7 @@
 """The pipeline that every method shares; a method overrides `channel_weights`."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar
 
@@ -20,11 +21,10 @@ from pytorch_grad_cam._engine.layer_selection import find_target_layer
 from pytorch_grad_cam._engine.layers import TargetLayers, layer_name, resolve_layers
 from pytorch_grad_cam._engine.layouts import find_transform
 from pytorch_grad_cam._engine.model_state import inference_state, prepare_model
-from pytorch_grad_cam._engine.outputs import class_scores
 from pytorch_grad_cam._engine.pytree import map_tensors, tensors_in
 from pytorch_grad_cam._engine.reductions import channel_sum, check_map, check_weights, first_component, mean_of_layers
 from pytorch_grad_cam._engine.smoothing import average_over_augmentations
-from pytorch_grad_cam._engine.targets import Targets, TargetsLike, best_class, parse_targets
+from pytorch_grad_cam._engine.targets import Targets, TargetsLike, best_class, parse_targets, score_outputs
 
 
 class BaseCAM(LegacySubclasses):
@@ -77,15 +77,17 @@ class BaseCAM(LegacySubclasses):
         compute_input_gradient: bool = False,
         detach: bool | None = None,
     ) -> None:
-        by_name = {"reshape_transform": reshape_transform, "use_cuda": use_cuda, "tta_transforms": tta_transforms}
-        by_name |= {
+        by_name = {
+            "reshape_transform": reshape_transform,
+            "use_cuda": use_cuda,
+            "tta_transforms": tta_transforms,
             "uses_gradients": uses_gradients,
             "compute_input_gradient": compute_input_gradient,
             "detach": detach,
         }
         order = ["reshape_transform", "compute_input_gradient", "uses_gradients", "tta_transforms", "detach"]
         named = legacy_positional(type(self).__name__, legacy, order, by_name)
-        self.set_legacy_options(named)
+        self._set_legacy_options(named)
         tta_transforms = named["tta_transforms"]
         self.reshape_transform: Callable[[Any], Tensor] | None = named["reshape_transform"]
         if not (self.reshape_transform is None or callable(self.reshape_transform)):
@@ -253,13 +255,10 @@ class BaseCAM(LegacySubclasses):
 
     def _score(self, outputs: Any, targets: Targets | None, batch: int) -> tuple[Targets | None, Tensor | None]:
         """Score targets, by default `default_targets`; None where there are none and the method needs none."""
-        if targets is None:
-            if not self.needs_targets and class_scores(outputs, batch) is None:
-                return None, None
-            if type(self).default_targets is BaseCAM.default_targets:
-                best_class(outputs, batch)  # which says so where there are scores for another number of images
-            targets = parse_targets(self.default_targets(outputs), batch)
-        return targets, None if targets is None else targets.scores(outputs)
+        # The best class needs scores for this number of images, which the outputs alone do not tell.
+        overridden = type(self).default_targets is not BaseCAM.default_targets
+        default = self.default_targets if overridden else None
+        return score_outputs(outputs, targets, batch, needed=self.needs_targets, default=default)
 
     def _find_target_layer(self, inputs: ModelInputs, targets: Targets | None) -> nn.Module:
         return find_target_layer(
@@ -332,10 +331,7 @@ def explain_together(
         else:
             forward = shared.forward
             cam.target_layers, cam.outputs = [record.layer for record in forward.layers], forward.outputs
-            evidence = tuple(
-                LayerEvidence(e.layer, e.output, e.activations, forward, e.transform, e.maybe_gradients)
-                for e in shared.evidence
-            )
+            evidence = tuple(replace(layer_evidence, weights=None) for layer_evidence in shared.evidence)
             with torch.inference_mode(False), torch.no_grad():
                 explanation = cam._explain_evidence(forward, evidence, eigen_smooth)
         passes[key] = explanation

@@ -1,4 +1,4 @@
-"""How each library is called, as its documentation says, to give maps of the size of the input.
+"""Call each library, as its documentation says, for maps of the size of the input.
 
 This library and grad-cam share an import name: libraries are imported inside functions, each in a process of its own.
 """
@@ -100,7 +100,7 @@ def captum(task: Task) -> Iterator[Call]:
 
 @dataclass(frozen=True)
 class Library:
-    """What can be measured of a library; `start` is the context in which it can be called, which is not measured."""
+    """Interface to a library that is measured; its context `start`, in which it can be called, is not."""
 
     title: str
     start: Callable[[Task], AbstractContextManager[Call]]
@@ -111,7 +111,7 @@ class Library:
     smooths: bool = False
 
     def can(self, case: Case) -> bool:
-        """Whether it has what the case asks for."""
+        """Tell if the library has what the case asks for."""
         if case.method not in self.methods or (case.aug_smooth and not self.smooths):
             return False
         if case.channels and self.requirement:

@@ -54,7 +54,7 @@ class Results:
         return self._median("seconds", library, case, ratio_beside)
 
     def forward_seconds(self, case: Case) -> float | None:
-        """Of the forward pass, the median over all libraries and rounds."""
+        """Median of the forward pass over all libraries and rounds."""
         keys = [key for key in self._answers if (key[0], key[2]) == ("seconds", case)]
         times = [statistics.median(answer["forward"]) for key in keys for answer in self._answers[key]]
         return statistics.median(times) if times else None

@@ -45,6 +45,6 @@ def axes(*, quick: bool) -> list[Axis]:
 
 
 def slope(line: Sequence[tuple[float, float]]) -> float:
-    """Of the least-squares line through (log x, log y): 1 is proportional, 0 is constant."""
+    """Slope of the least-squares line through (log x, log y): 1 is proportional, 0 is constant."""
     x, y = np.log(np.array(line)).T
     return float(np.polyfit(x, y, 1)[0])

@@ -44,7 +44,7 @@ class Worker:
         return measure(task)
 
     def seconds(self, task: Task) -> dict[str, list[float]]:
-        """Of the call, and of the forward pass before it."""
+        """Measure the call, and the forward pass before it."""
         plain = partial(forward, task.model, task.images)
         settle = partial(forward, task.model, task.images[:1])  # a hook keeps what it saw until it sees more
         with self.library.start(task) as call:

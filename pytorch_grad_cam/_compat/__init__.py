@@ -1,1 +1,1 @@
-"""What only code written for grad-cam 1.x needs. The pipeline does not use it."""
+"""Support for code written for grad-cam 1.x; the pipeline does not use it."""

@@ -4,6 +4,8 @@ A subclass that overrides one of them is called as `forward` says below; every o
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,6 +18,7 @@ from pytorch_grad_cam._engine.explanation import ForwardPass, LayerEvidence
 from pytorch_grad_cam._engine.maps import resize
 from pytorch_grad_cam._engine.model_state import inference_state
 from pytorch_grad_cam._engine.reductions import first_component
+from pytorch_grad_cam._engine.smoothing import smoothing_transforms
 from pytorch_grad_cam.activations_and_gradients import ActivationsAndGradients
 
 if TYPE_CHECKING:
@@ -47,7 +50,12 @@ class LegacySubclasses:
             setattr(cls, "__call__", LegacySubclasses._call)  # noqa: B010
         setattr(cls, "_explain_all", refuse)  # noqa: B010
 
-    def set_legacy_options(self, options: dict[str, Any]) -> None:
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _POINTS:
+            raise AttributeError(f"{name} of one object would never be called; override it in a subclass")
+        super().__setattr__(name, value)
+
+    def _set_legacy_options(self, options: dict[str, Any]) -> None:
         """Take constructor arguments of grad-cam 1.x that are for subclasses.
 
         Raises:
@@ -74,7 +82,11 @@ class LegacySubclasses:
             )
         return self._recorded
 
-    @property
+    @activations_and_grads.setter
+    def activations_and_grads(self, recorder: ActivationsAndGradients) -> None:
+        self._recorded = recorder
+
+    @cached_property
     def device(self) -> torch.device:
         """Device of the model's first parameter."""
         return next(cast("BaseCAM", self).model.parameters()).device
@@ -152,21 +164,15 @@ class LegacySubclasses:
         """Compute the weights of the channels, (B, C) or (B, C, *S), by the method's `channel_weights`."""
         cam = cast("BaseCAM", self)
         layers = target_layers if isinstance(target_layers, Sequence) else [target_layers]
-        known = getattr(self, "_evidence_of", {}).get(layers[0])
         tensor = torch.as_tensor(activations).unsqueeze(1)
         gradients = None if grads is None else torch.as_tensor(grads).unsqueeze(1)
-        if known is not None:
-            device = known.activations.device
-            gradients = None if gradients is None else gradients.to(device)
-            evidence = LayerEvidence(
-                known.layer, known.output, tensor.to(device), known.forward, known.transform, gradients
-            )
-        else:  # the caller ran the model itself
-            outputs = cam.outputs
-            images = cam._parse(input_tensor, None, {})[0]
-            evidence = LayerEvidence(
-                layers[0], activations, tensor, ForwardPass(outputs, images, None, None, ()), torch.as_tensor, gradients
-            )
+        evidence = getattr(self, "_evidence_of", {}).get(layers[0])
+        if evidence is None:  # a forward of one's own ran the model
+            forward = ForwardPass(cam.outputs, cam._parse(input_tensor, None, {})[0], None, None, ())
+            evidence = LayerEvidence(layers[0], activations, tensor, forward, torch.as_tensor)
+        device = evidence.activations.device
+        gradients = None if gradients is None else gradients.to(device)
+        evidence = replace(evidence, activations=tensor.to(device), maybe_gradients=gradients)
         with torch.no_grad():
             weights = cam.channel_weights(evidence)[:, 0].cpu().numpy()
         return weights.reshape(weights.shape[:2]) if weights[0, 0].size == 1 else weights
@@ -182,13 +188,8 @@ class LegacySubclasses:
 
     def forward_augmentation_smoothing(self, input_tensor: Tensor, targets: Any, eigen_smooth: bool = False) -> Array:
         """Average the maps of augmented copies, (B, *S_in)."""
-        import ttach
-
-        transforms = cast("BaseCAM", self).tta_transforms
-        if transforms is None:
-            transforms = list(ttach.Compose([ttach.HorizontalFlip(), ttach.Multiply(factors=[0.9, 1, 1.1])]))
         maps = []
-        for transform in transforms:
+        for transform in smoothing_transforms(cast("BaseCAM", self).tta_transforms):
             image_map = self.forward(transform.augment_image(input_tensor), targets, eigen_smooth)
             maps.append(transform.deaugment_mask(torch.from_numpy(image_map[:, None]))[:, 0].numpy())
         return cast(Array, np.float32(np.mean(maps, axis=0)))

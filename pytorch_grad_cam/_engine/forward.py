@@ -1,6 +1,7 @@
 """Run a model once; record what the target layers return, and differentiate the scores with respect to it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -46,17 +47,17 @@ def forward_pass(
         RuntimeError: if a layer does not run, or the scores do not depend on it.
     """
     version = inputs.images._version
-    attempt = _Attempt(run, model, inputs, layers, score, differentiate)
+    start = partial(_Attempt, run, model, inputs, layers, score, differentiate)
+    attempt = start()
     if attempt.overwritten:
         _check_unchanged(inputs, version)
-        attempt = _Attempt(run, model, inputs, layers, score, differentiate, clone_records=True)
+        attempt = start(clone_records=True)
     if attempt.detached or attempt.grad_was_disabled:
         _check_unchanged(inputs, version)
-        clone = attempt.clone_records
-        attempt = _Attempt(run, model, inputs, layers, score, differentiate, clone, grad_from_start=True)
-        if attempt.overwritten and not clone:
+        attempt = start(clone_records=attempt.clone_records, grad_from_start=True)
+        if attempt.overwritten:
             _check_unchanged(inputs, version)
-            attempt = _Attempt(run, model, inputs, layers, score, differentiate, True, grad_from_start=True)
+            attempt = start(clone_records=True, grad_from_start=True)
     if attempt.detached:
         raise RuntimeError(
             f"the scores do not depend on the output of {', '.join(map(repr, attempt.detached))} in a way that can be "
@@ -89,12 +90,12 @@ class _Attempt:
             self.outputs = run(inputs)
             self.recorded = [_record_of(layer, records, model) for layer in layers]
             self.targets, self.scores = score(self.outputs)
-        self.overwritten = records.overwritten()
+        self.overwritten = records.overwritten() and not clone_records
         self.grad_was_disabled = records.grad_was_disabled
         self.gradients: list[list[Any]] = []
         self.detached: list[str] = []
         # An overwritten record would fail in the backward pass.
-        if not differentiate or self.scores is None or (self.overwritten and not clone_records):
+        if not differentiate or self.scores is None or self.overwritten:
             return
         with torch.enable_grad():
             columns = self.scores.sum(dim=0).unbind()

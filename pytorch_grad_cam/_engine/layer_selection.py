@@ -16,9 +16,8 @@ from pytorch_grad_cam._engine.inputs import ModelInput, ModelInputs, prepare_inp
 from pytorch_grad_cam._engine.layer_candidates import LayerCandidate, LayerCandidates
 from pytorch_grad_cam._engine.layouts import Layout, Transform, find_transform, first_tensor
 from pytorch_grad_cam._engine.model_state import inference_state, prepare_model
-from pytorch_grad_cam._engine.outputs import class_scores
 from pytorch_grad_cam._engine.pytree import tensors_in
-from pytorch_grad_cam._engine.targets import Targets, TargetsLike, parse_targets, resolve_targets
+from pytorch_grad_cam._engine.targets import TargetsLike, parse_targets, score_outputs
 
 logger = logging.getLogger(__name__)
 
@@ -54,13 +53,7 @@ def list_layers(
         candidates = find_candidates(model, inputs, reshape_transform)
         parsed = parse_targets(targets, len(inputs))
         first = None if parsed is None else parsed.of_copies(0, 1)
-
-        def score(outputs: Any) -> tuple[Targets | None, Tensor | None]:
-            if first is None and class_scores(outputs, 1) is None:
-                return None, None
-            scored = first or resolve_targets(None, outputs, 1)
-            return scored, scored.scores(outputs)
-
+        score = partial(score_outputs, targets=first, batch=1, needed=False)
         measured = _with_gradients(model, inputs, candidates, score=score)
         return LayerCandidates(measured, candidates.unclear, candidates.attentions)
 

@@ -37,15 +37,10 @@ def average_over_augmentations(
     Raises:
         ValueError: if the inputs have not two spatial axes.
     """
-    import ttach
-
     images = inputs.images
     if images.ndim != 4:
         raise ValueError(f"aug_smooth takes images (B, C, H, W), and the input is {describe(images)}; leave it out")
-    if transforms is None:
-        transforms = ttach.Compose([ttach.HorizontalFlip(), ttach.Multiply(factors=[0.9, 1, 1.1])])
-    if not (transforms := list(transforms)):
-        raise ValueError("tta_transforms is empty, expected at least one transform of ttach")
+    transforms = smoothing_transforms(transforms)
     copies = [transform.augment_image(images) for transform in transforms]
     # Usually one of the copies is the clean image; then its explanation is not computed twice.
     clean = explain(inputs, targets)
@@ -59,6 +54,21 @@ def average_over_augmentations(
             maps[number] = of_copy
     straight = [transform.deaugment_mask(one) for transform, one in zip(transforms, maps, strict=True)]
     return replace(clean, maps=torch.stack(straight).mean(dim=0))
+
+
+def smoothing_transforms(transforms: Iterable[Any] | None) -> list[Any]:
+    """List the transforms of `tta_transforms`; None is horizontal flip x brightness 0.9, 1, 1.1.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    import ttach
+
+    if transforms is None:
+        transforms = ttach.Compose([ttach.HorizontalFlip(), ttach.Multiply(factors=[0.9, 1, 1.1])])
+    if not (listed := list(transforms)):
+        raise ValueError("tta_transforms is empty, expected at least one transform of ttach")
+    return listed
 
 
 def _maps_of(

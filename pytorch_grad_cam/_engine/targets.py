@@ -140,6 +140,30 @@ def resolve_targets(targets: TargetsLike, outputs: Any, batch: int) -> Targets:
     return parsed
 
 
+def score_outputs(
+    outputs: Any,
+    targets: Targets | None,
+    batch: int,
+    *,
+    needed: bool,
+    default: Callable[[Any], Any] | None = None,
+) -> tuple[Targets | None, Tensor | None]:
+    """Score targets, (B, K); without any, where none are needed and there is no best class, both results are None.
+
+    Args:
+        outputs: what the model returned for B images.
+        targets: B x K, or None for the default.
+        batch: B
+        needed: whether there have to be targets.
+        default: from the outputs to targets in any spelling; None is the best class.
+    """
+    if targets is None:
+        if not needed and class_scores(outputs, batch) is None:
+            return None, None
+        targets = resolve_targets(None if default is None else default(outputs), outputs, batch)
+    return targets, targets.scores(outputs)
+
+
 def _target(target: Any) -> Target:
     if callable(target) and not isinstance(target, type):
         return target  # type: ignore[no-any-return]

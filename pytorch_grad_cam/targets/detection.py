@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class FasterRCNNBoxScoreTarget:
-    """How well a detector's boxes still match given ones: the sum of overlap and score of each best match.
+    """Sum of overlap and score over the detector's best match of each given box.
 
     Args:
         labels: class of each given box.

@@ -4,16 +4,6 @@ from collections.abc import Callable, Collection
 
 from torch import nn
 
-from pytorch_grad_cam._engine.layers import layer_name
-
-__all__ = [
-    "find_layer_predicate_recursive",
-    "find_layer_types_recursive",
-    "layer_name",
-    "replace_all_layer_type_recursive",
-    "replace_layer_recursive",
-]
-
 
 def find_layer_types_recursive(model: nn.Module, layer_types: Collection[type[nn.Module]]) -> list[nn.Module]:
     """Find the modules of a model by their exact type; subclasses do not count.

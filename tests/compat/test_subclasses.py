@@ -128,3 +128,25 @@ def test_activations_and_gradients(images, frozen):
     assert torch.allclose(record.gradients[1], gradients)
     assert record.gradients[0].shape == record.activations[0].shape
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_constructor_of_old_may_set_what_the_old_base_class_set(model, images, classes):
+    class Old(classes["OwnForward"]):
+        def __init__(self, model, target_layers):
+            super().__init__(model, target_layers)
+            self.device = next(self.model.parameters()).device
+            self.activations_and_grads = ActivationsAndGradients(self.model, target_layers, None)
+
+    expected = classes["OwnForward"](model, [model.features])(images)
+    assert np.array_equal(Old(model, [model.features])(images), expected)
+
+
+@pytest.mark.parametrize("name", ["get_cam_weights", "get_cam_image", "forward", "aggregate_multi_layers"])
+def test_a_method_set_on_one_object_is_refused_and_not_ignored(model, name):
+    with pytest.raises(AttributeError, match=f"{name} of one object would never be called; override it in a subclass"):
+        setattr(GradCAM(model, "features"), name, lambda *args: None)
+
+
+def test_no_transforms_to_smooth_over(classes, model, images):
+    with pytest.raises(ValueError, match="tta_transforms is empty"):
+        classes["OwnAggregate"](model, "features", tta_transforms=[])(images, 1, aug_smooth=True)

@@ -85,7 +85,7 @@ def test_the_steps_and_folders_of_contributing():
 
 
 def test_the_first_block_of_the_readme_explains_a_photograph(tmp_path):
-    """As printed, but with seeded random weights in place of the download."""
+    """Run as printed, but with seeded random weights in place of the download."""
     (block,) = re.findall(r"```py\n(.*?)```", README, re.S)
     assert README.index(block) < README.index("```python")
     Image.fromarray(skimage.data.chelsea()).save(tmp_path / "cat.jpg")
@@ -131,7 +131,7 @@ def test_the_rows_of_the_targets_table():
 
 
 def test_shell_lines_of_the_readme(tmp_path):
-    """As printed, but with random weights in place of the download."""
+    """Run as printed, but with random weights in place of the download."""
     block, of_folders = re.findall(r"```\n(python cam.py.*?)```", README, re.S)
     (tmp_path / "photos" / "cats").mkdir(parents=True)
     for name in ("cat.jpg", "photos/a.png", "photos/cats/b.png"):

@@ -30,7 +30,7 @@ from tests.helpers.tiny_networks import ChannelsLast, ConvNet, Tokens
 
 
 class Block(nn.Module):
-    """As in a ViT: attention, then a small network, each on what is normalized before."""
+    """Block of a ViT: attention, then a small network, each on normalized input."""
 
     def __init__(self, width=8):
         super().__init__()
